@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#
+# sidestep: all that is built goes to $(B). `make help` lists the targets.
+
+B ?= build
+VERSION := 0.1.0
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+say = @$(if $(filter 1,$(V)),true,printf '  %-7s %s\n' $(1) $(2))
+
+CC := gcc
+CLANG ?= clang
+BPFTOOL ?= bpftool
+ARCH_INCLUDE := -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
+
+# SANITIZE=address,undefined builds user space with sanitizers, into a folder of its own.
+SANITIZE ?=
+ifneq ($(SANITIZE),)
+B := build-sanitize
+SANITIZE_FLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+
+LIBS := libbpf libxdp libcyaml yaml-0.1 jansson
+WARNINGS := -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+CFLAGS ?= -O2 -g
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) $(SANITIZE_FLAGS) -Iinclude -Iloader -I$(B) \
+	$(shell pkg-config --cflags $(LIBS)) -MMD -MP
+ALL_LIBS = $(SANITIZE_FLAGS) $(shell pkg-config --libs $(LIBS)) -lm -lpthread
+BPF_CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -target bpf -mcpu=v3 $(ARCH_INCLUDE) -Iinclude -MMD -MP
+
+LOADER_OBJS := $(patsubst loader/%.c,$(B)/loader/%.o,$(wildcard loader/*.c))
+LOADER_LIB := $(filter-out $(B)/loader/main.o,$(LOADER_OBJS))
+SKELETONS := $(B)/host.skel.h $(B)/balancer.skel.h
+UNIT_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c))
+
+.PHONY: all
+all: $(B)/sidestep $(B)/xdp_pass.bpf.o
+
+.PHONY: help
+help:
+	@echo 'make              build sidestep into $(B)/'
+	@echo 'sudo make demo    show a connection sidestep the balancer, IPv4 and IPv6'
+	@echo 'sudo make check   run all tests'
+	@echo 'sudo make bench   measure; results in $(B)/bench.json'
+	@echo 'make unit         run the tests that need no network namespaces'
+	@echo 'make install      install to $$(DESTDIR)$$(PREFIX) (/usr/local)'
+	@echo 'make format       format the sources; format-check only looks'
+	@echo 'make deps         install the Debian packages that are missing'
+	@echo 'make clean        remove what was built'
+	@echo 'SANITIZE=address,undefined and V=1 work with all of them'
+
+# --- packages ---------------------------------------------------------------------------------
+# Nothing is asked of a fresh machine but make itself: demo, check and bench install what they lack.
+
+.PHONY: deps
+deps:
+	$(Q).ci/install-packages
+
+# --- rules ------------------------------------------------------------------------------------
+
+$(B)/loader $(B)/tests $(B)/tests/bench:
+	$(Q)mkdir -p $@
+
+$(B)/%.bpf.o: host-bpf/%.bpf.c | $(B)/loader
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(B)/%.bpf.o: lb-xdp/%.bpf.c | $(B)/loader
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(B)/%.bpf.o: netns-testbed/%.bpf.c | $(B)/loader
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(B)/%.bpf.o: tests/bench/%.bpf.c | $(B)/loader
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(B)/%.skel.h: $(B)/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp 2> $@.log || { cat $@.log; exit 1; }
+	$(Q)mv $@.tmp $@
+
+# A program's version names its code: another build is another version.
+$(B)/version.h: $(B)/host.bpf.o $(B)/balancer.bpf.o
+	$(call say,GEN,$@)
+	$(Q)hash() { sha256sum $$1 | cut -c 1-12; }; { \
+	echo '#define SIDESTEP_VERSION "$(VERSION)"'; \
+	echo "#define HOST_VERSION \"$(VERSION)+$$(hash $(B)/host.bpf.o)\""; \
+	echo "#define BALANCER_VERSION \"$(VERSION)+$$(hash $(B)/balancer.bpf.o)\""; } > $@
+
+$(B)/loader/%.o: loader/%.c $(SKELETONS) $(B)/version.h | $(B)/loader
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(B)/sidestep: $(LOADER_OBJS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $^ -o $@ $(ALL_LIBS)
+
+# --- tests ------------------------------------------------------------------------------------
+
+$(B)/tests/%.o: tests/%.c $(SKELETONS) $(B)/version.h | $(B)/tests
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags cmocka) -c $< -o $@
+
+$(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(LOADER_LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $^ -o $@ $(ALL_LIBS) $(shell pkg-config --libs cmocka)
+
+$(B)/tests/bench/%.o: tests/bench/%.c $(B)/bench.skel.h | $(B)/tests/bench
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(B)/bench_%: $(B)/tests/bench/bench_%.o $(B)/tests/packet.o $(LOADER_LIB)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $^ -o $@ $(ALL_LIBS)
+
+.PRECIOUS: $(B)/%.bpf.o $(B)/tests/%.o $(B)/tests/bench/%.o $(B)/%.skel.h
+
+.PHONY: build-tests
+build-tests: all $(UNIT_TESTS)
+
+.PHONY: clean
+clean:
+	$(Q)rm -rf build build-sanitize
+
+-include $(wildcard $(B)/*.d $(B)/loader/*.d $(B)/tests/*.d $(B)/tests/bench/*.d)

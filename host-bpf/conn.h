@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The state of a connection, and its shadow for packets that have no full socket (step 10).
+ *
+ * An orphaned socket becomes a TIME_WAIT minisock before its last ACKs, and an abort's RST leaves
+ * after the socket was closed; so the shadow is written when the connection is established, not
+ * when it ends.
+ */
+#ifndef SIDESTEP_HOST_CONN_H
+#define SIDESTEP_HOST_CONN_H
+
+#include <sidestep/csum.h>
+
+#include "maps.h"
+
+/* From now on @conn's packets carry @wire instead of the client's remote, the server's local end. */
+static __always_inline void conn_rewrite(struct ss_conn *conn, const struct ss_endpoint *wire)
+{
+	const struct ss_endpoint *old = conn->role == SS_ROLE_CLIENT ? &conn->flow.remote :
+								       &conn->flow.local;
+	struct ss_late shadow = { .wire = *wire, .role = conn->role };
+
+	shadow.addr_csum = ss_csum_to32(ss_csum_diff_addr(&old->addr, &wire->addr));
+	conn->wire = *wire;
+	conn->addr_csum = shadow.addr_csum;
+	conn->rewrite = 1;
+	if (bpf_map_update_elem(&late, &conn->flow, &shadow, BPF_ANY))
+		count(SS_HOST_error_map);
+}
+
+/* The path of @conn is decided, and why. */
+static __always_inline void conn_decide(struct ss_conn *conn, enum ss_path path,
+					enum ss_host_counter reason)
+{
+	conn->path = path;
+	conn->reason = reason;
+	count(reason);
+}
+
+/* Nothing that an earlier connection of the same @flow left may touch the new one's packets. */
+static __always_inline void late_forget(const struct ss_flow *flow)
+{
+	(void)bpf_map_delete_elem(&late, flow);
+}
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Steps 5, 9 and 10: what leaves the host gets the addresses of the wire.
+ *
+ * A packet of a connection is rewritten from its socket's state: one lookup. Packets without a
+ * full socket come second: SYN-ACKs, whose grant says all that is needed, and late packets
+ * (TIME_WAIT, RST), which the shadow map knows.
+ *
+ * bpf_redirect_neigh() sends a packet through this program a second time; then its destination
+ * is that of the wire already, and nothing is rewritten twice.
+ */
+#ifndef SIDESTEP_HOST_EGRESS_H
+#define SIDESTEP_HOST_EGRESS_H
+
+#include <sidestep/option.h>
+
+#include "conn.h"
+#include "packet.h"
+#include "rewrite.h"
+#include "sockops.h"
+
+#define SOCK_RAW 3
+#define TCP_STATE_LISTEN 10
+
+enum egress_result {
+	EGRESS_PASS,
+	EGRESS_NEIGHBOUR, /* the next hop in the frame is not the new destination's */
+};
+
+static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
+{
+	return *(const __u32 *)a == *(const __u32 *)b &&
+	       *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+}
+
+/*
+ * How does a client's rewritten packet, whose frame carries the MAC address @mac of the service's
+ * next hop, get to the server's? A connection's first packet finds out: it goes through
+ * bpf_redirect_neigh() and comes by again with the server's next hop (conn_second_pass()). From
+ * then on nothing is asked while both are the same. A timeout, or another next hop of the service,
+ * starts it again.
+ */
+static __always_inline enum egress_result conn_next_hop(struct ss_conn *conn, const __u8 *mac)
+{
+	if (conn->hop == SS_HOP_SAME && mac_equal(mac, conn->hop_mac))
+		return EGRESS_PASS;
+	if (conn->hop == SS_HOP_SAME || conn->hop == SS_HOP_UNKNOWN) {
+		__builtin_memcpy(conn->hop_mac, mac, ETH_ALEN);
+		conn->hop = SS_HOP_PROBING;
+		count(SS_HOST_next_hop_probed);
+	}
+	return EGRESS_NEIGHBOUR;
+}
+
+/* A packet of @conn has been rewritten and has its server's next hop: what is that? */
+static __always_inline void conn_second_pass(struct ss_conn *conn, const __u8 *mac)
+{
+	if (conn->hop == SS_HOP_PROBING)
+		conn->hop = mac_equal(mac, conn->hop_mac) ? SS_HOP_SAME : SS_HOP_OTHER;
+}
+
+static __always_inline int packet_is_for(const struct packet *p, const struct ss_addr *addr)
+{
+	const __be32 *w;
+
+	if (!p->is_ip6)
+		return p->ip4->daddr == addr->w[3];
+	w = p->ip6->daddr.in6_u.u6_addr32;
+	return w[0] == addr->w[0] && w[1] == addr->w[1] && w[2] == addr->w[2] && w[3] == addr->w[3];
+}
+
+/* Step 9: a packet of a connection with state. */
+static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, struct ss_conn *conn)
+{
+	__u8 mac[ETH_ALEN];
+	struct packet p = {};
+
+	if (!conn->rewrite || !packet_parse(skb, &p))
+		return EGRESS_PASS;
+	if (conn->role == SS_ROLE_SERVER) {
+		if (packet_is_for(&p, &conn->flow.remote.addr))
+			rewrite(skb, &p, REWRITE_SOURCE, &conn->wire, conn->addr_csum);
+		return EGRESS_PASS;
+	}
+	if (!packet_is_for(&p, &conn->flow.remote.addr)) {
+		conn_second_pass(conn, p.eth->h_dest);
+		return EGRESS_PASS;
+	}
+	__builtin_memcpy(mac, p.eth->h_dest, ETH_ALEN);
+	rewrite(skb, &p, REWRITE_DESTINATION, &conn->wire, conn->addr_csum);
+	return conn_next_hop(conn, mac);
+}
+
+/* Step 5, the exchange: @vip becomes the source, the grant names what was the source. */
+static __always_inline void synack_exchange(struct __sk_buff *skb, struct packet *p, __u32 opt_off,
+					    __u32 form, const struct ss_endpoint *vip)
+{
+	struct ss_endpoint dip = packet_source(p);
+	struct ss_opt_head head = ss_opt_head(form & ~SS_GRANT_STRICT);
+	__u64 addr = ss_csum_diff_addr(&dip.addr, &vip->addr);
+	__u64 opt = ss_csum_diff_addr(&vip->addr, &dip.addr) +
+		    ss_csum_diff16(SS_BE16(SS_OPT_EXID | form), head.exid);
+	__u32 check = p->l4 + CHECK_OFFSET;
+	long err;
+
+	if (p->is_ip6) {
+		struct ss_opt_addr6 grant = { .head = head };
+
+		__builtin_memcpy(grant.addr, &dip.addr, sizeof(grant.addr));
+		err = bpf_skb_store_bytes(skb, opt_off, &grant, sizeof(grant), 0);
+	} else {
+		struct ss_opt_grant4 grant = { head, dip.addr.w[3], dip.port, 0 };
+
+		opt += ss_csum_diff16(vip->port, dip.port);
+		err = bpf_skb_store_bytes(skb, opt_off, &grant, sizeof(grant), 0);
+	}
+	err |= bpf_l4_csum_replace(skb, check, 0, ss_csum_to32(opt), 0);
+	if (err || !packet_headers(skb, p)) {
+		count(SS_HOST_error_helper);
+		return;
+	}
+	rewrite(skb, p, REWRITE_SOURCE, vip, ss_csum_to32(addr));
+}
+
+/*
+ * The grant at the end of the SYN-ACK's options, where our own kernel writes it: 1 with its form
+ * and the endpoint it names.
+ */
+static __always_inline int synack_grant(struct __sk_buff *skb, const struct packet *p,
+					__u32 *opt_off, __u32 *form, struct ss_endpoint *names)
+{
+	union {
+		struct ss_opt_grant4 v4;
+		struct ss_opt_addr6 v6;
+	} grant = {};
+	__u32 len = p->is_ip6 ? sizeof(grant.v6) : sizeof(grant.v4);
+	__u32 forms = p->is_ip6 ? SS_FORMS_GRANT6 : SS_FORMS_GRANT4;
+
+	if (p->tcp->doff * 4 < sizeof(struct tcphdr) + len)
+		return 0;
+	*opt_off = p->l4 + p->tcp->doff * 4 - len;
+	names->port = p->tcp->source;
+	if (p->is_ip6) {
+		if (bpf_skb_load_bytes(skb, *opt_off, &grant.v6, sizeof(grant.v6)))
+			return 0;
+		__builtin_memcpy(&names->addr, grant.v6.addr, sizeof(names->addr));
+	} else {
+		if (bpf_skb_load_bytes(skb, *opt_off, &grant.v4, sizeof(grant.v4)))
+			return 0;
+		names->addr = ss_addr_v4(grant.v4.addr);
+		names->port = grant.v4.port;
+	}
+	return ss_opt_match((const __u8 *)&grant, forms, form) == SS_OPT_FOUND;
+}
+
+/* A packet without a full socket, as the shadow map knows it. */
+static __always_inline enum egress_result egress_late(struct __sk_buff *skb, struct packet *p)
+{
+	struct ss_flow flow = { .local = packet_source(p), .remote = packet_destination(p) };
+	struct ss_late *entry = bpf_map_lookup_elem(&late, &flow);
+
+	if (!entry)
+		return EGRESS_PASS;
+	if (entry->half_open && !(p->tcp->syn && p->tcp->ack && p->tcp->ack_seq == entry->synack))
+		return EGRESS_PASS;
+	if (!entry->half_open && p->tcp->syn)
+		return EGRESS_PASS;
+	count(SS_HOST_late_rewritten);
+	if (entry->role == SS_ROLE_SERVER) {
+		rewrite(skb, p, REWRITE_SOURCE, &entry->wire, entry->addr_csum);
+		return EGRESS_PASS;
+	}
+	rewrite(skb, p, REWRITE_DESTINATION, &entry->wire, entry->addr_csum);
+	return EGRESS_NEIGHBOUR;
+}
+
+/* Step 5 and step 10: a packet without a full socket. */
+static __noinline int egress_stateless(struct __sk_buff *skb)
+{
+	struct ss_endpoint vip = {};
+	const struct ss_serve *served;
+	__u32 opt_off = 0, form = 0;
+	struct packet p = {};
+
+	if (!packet_parse(skb, &p))
+		return EGRESS_PASS;
+	if (!p.tcp->syn || !p.tcp->ack || !synack_grant(skb, &p, &opt_off, &form, &vip))
+		return egress_late(skb, &p);
+	served = bpf_map_lookup_elem(&serve, &vip);
+	if (served && !served->strict && form & SS_GRANT_STRICT)
+		synack_exchange(skb, &p, opt_off, form, &vip);
+	return EGRESS_PASS;
+}
+
+/* Does @sk stand for a live connection, or another protocol's socket, whose packets are plain? */
+static __always_inline int is_plain_socket(struct bpf_sock *sk)
+{
+	/* RSTs come from a per-processor raw control socket (up to 6.12), or from a listener */
+	return sk->type != SOCK_RAW && sk->state != TCP_STATE_LISTEN;
+}
+
+static __always_inline enum egress_result egress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct ss_conn *conn;
+
+	if (sk) {
+		sk = bpf_sk_fullsock(sk);
+		if (sk) {
+			conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+			if (conn && conn->role != SS_ROLE_LISTENER)
+				return egress_conn(skb, conn);
+			if (is_plain_socket(sk))
+				return EGRESS_PASS;
+		}
+	}
+	if (skb->ingress_ifindex) /* forwarded: not this host's */
+		return EGRESS_PASS;
+	return egress_stateless(skb);
+}
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The client's side of the handshake: the request in the SYN (step 1) and, once the SYN-ACK is
+ * there, the decision where the connection goes (step 7), before the third ACK leaves.
+ */
+#ifndef SIDESTEP_HOST_HANDSHAKE_CLIENT_H
+#define SIDESTEP_HOST_HANDSHAKE_CLIENT_H
+
+#include <linux/errno.h>
+
+#include <sidestep/option.h>
+
+#include "conn.h"
+#include "sockops.h"
+
+/*
+ * The first SYN and its first retransmission carry a request, later ones do not: a middlebox that
+ * drops unknown options must cost seconds, not the connection (as RFC 8684, section 3.8 does).
+ */
+#define REQUEST_SYNS 2
+
+/* Is @remote a service, by its address or by its address and port? */
+static __always_inline int is_dialled(const struct ss_endpoint *remote)
+{
+	struct ss_prefix exact = { .prefixlen = sizeof(exact) * 8 - 32,
+				   .port = remote->port,
+				   .addr = remote->addr };
+
+	return prefix_covers(&dial, &remote->addr) || bpf_map_lookup_elem(&dial, &exact);
+}
+
+/* The state of the client's connection that @ctx is about; NULL if it is none of ours. */
+static __always_inline struct ss_conn *client_conn(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ss_conn *conn;
+
+	if (!sk)
+		return NULL;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	return conn && conn->role == SS_ROLE_CLIENT ? conn : NULL;
+}
+
+/* TCP_CONNECT_CB: the application connects. */
+static __always_inline void client_connect(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn first = { .role = SS_ROLE_CLIENT, .path = SS_PATH_ASKING };
+	struct bpf_sock *sk = ctx->sk;
+	struct ss_conn *conn;
+
+	if (!sk)
+		return;
+	(void)bpf_sk_storage_delete(&conns, sk); /* of an earlier connect() with this socket */
+	first.flow = sockops_flow(ctx);
+	if (!is_dialled(&first.flow.remote))
+		return;
+	conn = bpf_sk_storage_get(&conns, sk, &first, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		count(SS_HOST_client_state_full);
+		return;
+	}
+	conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG |
+						   BPF_SOCK_OPS_RTO_CB_FLAG);
+}
+
+/* RTO_CB: runs before the packet is sent again. */
+static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn *conn = client_conn(ctx);
+
+	if (!conn)
+		return;
+	if (conn->path == SS_PATH_ASKING && conn->syn_retries < 255)
+		conn->syn_retries++;
+	conn->hop = SS_HOP_UNKNOWN; /* the way to the server may have changed: look again */
+}
+
+/* HDR_OPT_LEN_CB of a SYN: reserve room for the longest request that fits. */
+static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn *conn = client_conn(ctx);
+	__u32 len;
+
+	if (!conn || conn->path != SS_PATH_ASKING)
+		return;
+	conn->request_len = 0;
+	if (conn->syn_retries >= REQUEST_SYNS)
+		return;
+	if (!ss_addr_is_v4(&conn->flow.remote.addr)) {
+		len = sizeof(struct ss_opt_addr6);
+		if (bpf_reserve_hdr_opt(ctx, len, 0))
+			return;
+	} else {
+		len = sizeof(struct ss_opt_request4);
+		if (bpf_reserve_hdr_opt(ctx, len, 0)) {
+			len = sizeof(struct ss_opt_request4_short);
+			if (bpf_reserve_hdr_opt(ctx, len, 0))
+				return;
+		}
+	}
+	conn->request_len = len;
+}
+
+/* WRITE_HDR_OPT_CB of a SYN: write the request that room was reserved for. */
+static __always_inline void client_write(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn *conn = client_conn(ctx);
+	const struct ss_flow *flow;
+	__u32 retry;
+	long err;
+
+	if (!conn || !conn->request_len)
+		return;
+	flow = &conn->flow;
+	retry = conn->syn_retries & SS_REQUEST_RETRY;
+	if (conn->request_len == sizeof(struct ss_opt_request4)) {
+		struct ss_opt_request4 request = {
+			.head = ss_opt_head(SS_REQUEST4 | retry),
+			.vip = flow->remote.addr.w[3],
+			.cip = flow->local.addr.w[3],
+			.vport = flow->remote.port,
+			.cport = flow->local.port,
+		};
+
+		err = bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
+	} else if (conn->request_len == sizeof(struct ss_opt_request4_short)) {
+		struct ss_opt_request4_short request = {
+			.head = ss_opt_head(SS_REQUEST4_SHORT | retry),
+			.vip = flow->remote.addr.w[3],
+		};
+
+		err = bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
+	} else {
+		struct ss_opt_addr6 request = { .head = ss_opt_head(SS_REQUEST6 | retry) };
+
+		__builtin_memcpy(request.addr, &flow->remote.addr, sizeof(request.addr));
+		err = bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
+	}
+	if (err) {
+		count(SS_HOST_error_helper);
+		return;
+	}
+	if (!conn->asked)
+		count(SS_HOST_client_asked);
+	conn->asked = 1;
+}
+
+/*
+ * The classic grant of the SYN-ACK that @ctx shows, into *@out. Returns 0, -ENOMSG if there is
+ * none, or another negative errno for a malformed one. Where the SYN-ACK comes from a strict
+ * server, ingress has made it look like this already.
+ */
+static __always_inline long grant_load(struct bpf_sock_ops *ctx, const struct ss_flow *flow,
+				       struct ss_endpoint *out)
+{
+	long len;
+
+	if (ss_addr_is_v4(&flow->remote.addr)) {
+		struct ss_opt_grant4 grant = { .head = ss_opt_head(SS_GRANT4_CLASSIC) };
+
+		grant.head.len = sizeof(grant.head); /* what to compare: kind and ExID */
+		len = bpf_load_hdr_opt(ctx, &grant, sizeof(grant), 0);
+		if (len != sizeof(grant))
+			return len < 0 ? len : -1;
+		out->addr = ss_addr_v4(grant.addr);
+		out->port = grant.port;
+	} else {
+		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_CLASSIC) };
+
+		grant.head.len = sizeof(grant.head);
+		len = bpf_load_hdr_opt(ctx, &grant, sizeof(grant), 0);
+		if (len != sizeof(grant))
+			return len < 0 ? len : -1;
+		__builtin_memcpy(&out->addr, grant.addr, sizeof(out->addr));
+		out->port = flow->remote.port;
+	}
+	return 0;
+}
+
+/* ACTIVE_ESTABLISHED_CB: the SYN-ACK is there, the third ACK is not sent yet. */
+static __always_inline void client_established(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn *conn = client_conn(ctx);
+	struct ss_endpoint dip = {};
+	long err;
+
+	if (!conn || conn->path != SS_PATH_ASKING)
+		return;
+	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	late_forget(&conn->flow);
+	err = grant_load(ctx, &conn->flow, &dip);
+	if (!conn->asked)
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_no_room);
+	else if (err == -ENOMSG && conn->syn_retries >= REQUEST_SYNS)
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_gave_up);
+	else if (err == -ENOMSG)
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_no_grant);
+	else if (err)
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_bad_grant);
+	else if (!prefix_covers(&backends, &dip.addr))
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_out_of_range);
+	else {
+		conn_rewrite(conn, &dip);
+		conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_direct);
+		return;
+	}
+	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);
+}
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The server's side of the handshake: the grant in the SYN-ACK (step 4) and the connection's state
+ * once it is established (step 8).
+ *
+ * The grant is written in the strict form, naming VIP:vport; egress turns it into a classic one.
+ * The SYN-ACK callbacks have no socket to keep anything in, so the request is judged anew where
+ * it is needed, from the SYN that the kernel keeps.
+ */
+#ifndef SIDESTEP_HOST_HANDSHAKE_SERVER_H
+#define SIDESTEP_HOST_HANDSHAKE_SERVER_H
+
+#include <linux/tcp.h>
+
+#include <sidestep/option.h>
+
+#include "conn.h"
+#include "request.h"
+#include "sockops.h"
+
+#define SOL_TCP 6
+
+/* What the server makes of a SYN. */
+enum judgement {
+	JUDGED_PLAIN, /* no request */
+	JUDGED_UNKNOWN, /* the SYN is not there any more: SYN cookie, or nobody asked to keep it */
+	JUDGED_GRANT,
+	JUDGED_REFUSED, /* *reason says why */
+};
+
+/* A SYN's TCP header as the kernel hands it out, options where the cursor expects them. */
+struct saved_syn {
+	struct tcphdr tcp;
+	struct ss_opt_cursor c;
+};
+
+/* Judges the SYN of @ctx by DESIGN section 5; *@vip: the service that it asks for. */
+static __always_inline enum judgement syn_judge(struct bpf_sock_ops *ctx,
+						const struct ss_flow *flow, struct saved_syn *syn,
+						struct ss_endpoint *vip,
+						enum ss_host_counter *reason)
+{
+	const struct ss_serve *served;
+	struct request request = {};
+	enum ss_opt_result found;
+
+	if (bpf_getsockopt(ctx, SOL_TCP, TCP_BPF_SYN, syn,
+			   sizeof(syn->tcp) + SS_TCP_OPTS_MAX) < (long)sizeof(syn->tcp))
+		return JUDGED_UNKNOWN;
+	syn->c.len = syn->tcp.doff * 4 - sizeof(syn->tcp);
+	found = request_find(&syn->c, ss_addr_is_v4(&flow->remote.addr));
+	if (found == SS_OPT_ABSENT)
+		return JUDGED_PLAIN;
+	*reason = SS_HOST_server_bad_request;
+	if (found != SS_OPT_FOUND)
+		return JUDGED_REFUSED;
+	request_read(&syn->c, &flow->remote, flow->local.port, &request);
+	*vip = request.vip;
+	served = bpf_map_lookup_elem(&serve, vip);
+	*reason = SS_HOST_server_not_served;
+	if (!served)
+		return JUDGED_REFUSED;
+	*reason = SS_HOST_server_port_mismatch;
+	if (served->listen != flow->local.port)
+		return JUDGED_REFUSED;
+	*reason = SS_HOST_server_source_mismatch;
+	if (!ss_endpoint_equal(&request.client, &flow->remote))
+		return JUDGED_REFUSED;
+	*reason = SS_HOST_server_direct;
+	return JUDGED_GRANT;
+}
+
+/* TCP_LISTEN_CB: a server of ours starts to listen. */
+static __always_inline void server_listen(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn state = { .role = SS_ROLE_LISTENER };
+	__u32 port = ctx->local_port;
+	struct bpf_sock *sk = ctx->sk;
+	struct ss_conn *conn;
+	int on = 1;
+
+	if (!sk || !bpf_map_lookup_elem(&listen_ports, &port))
+		return;
+	state.flow = sockops_flow(ctx);
+	conn = bpf_sk_storage_get(&conns, sk, &state, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		count(SS_HOST_server_state_full);
+		return;
+	}
+	if (bpf_setsockopt(ctx, SOL_TCP, TCP_SAVE_SYN, &on, sizeof(on)))
+		count(SS_HOST_error_helper);
+	conn->role = SS_ROLE_LISTENER;
+	conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
+/*
+ * The connection asked, but its SYN-ACK cannot carry a grant. It stays on the balancer path, where
+ * its packets have to come from the VIP all the same; there is no socket yet to keep that in.
+ */
+static __always_inline void server_half_open(const struct ss_flow *flow,
+					     const struct saved_syn *syn,
+					     const struct ss_endpoint *vip,
+					     enum ss_host_counter reason)
+{
+	struct ss_late entry = { .wire = *vip,
+				 .synack = bpf_htonl(bpf_ntohl(syn->tcp.seq) + 1),
+				 .reason = reason,
+				 .role = SS_ROLE_SERVER,
+				 .half_open = 1 };
+
+	entry.addr_csum = ss_csum_to32(ss_csum_diff_addr(&flow->local.addr, &vip->addr));
+	if (bpf_map_update_elem(&late, flow, &entry, BPF_ANY))
+		count(SS_HOST_error_map);
+}
+
+/* HDR_OPT_LEN_CB of a SYN-ACK: reserve room for a grant, if there is to be one. */
+static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
+{
+	struct ss_flow flow = sockops_flow(ctx);
+	enum ss_host_counter reason;
+	struct ss_endpoint vip = {};
+	struct saved_syn syn = {};
+	__u32 len;
+
+	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
+		return;
+	if (ctx->args[0] == BPF_WRITE_HDR_TCP_SYNACK_COOKIE) {
+		server_half_open(&flow, &syn, &vip, SS_HOST_server_syn_cookie);
+		return;
+	}
+	len = ss_addr_is_v4(&vip.addr) ? sizeof(struct ss_opt_grant4) :
+					 sizeof(struct ss_opt_addr6);
+	if (bpf_reserve_hdr_opt(ctx, len, 0))
+		server_half_open(&flow, &syn, &vip, SS_HOST_server_no_room);
+}
+
+/* WRITE_HDR_OPT_CB of a SYN-ACK. Comes only if this or another program reserved room. */
+static __always_inline void server_write(struct bpf_sock_ops *ctx)
+{
+	struct ss_flow flow = sockops_flow(ctx);
+	enum ss_host_counter reason;
+	struct ss_endpoint vip = {};
+	struct saved_syn syn = {};
+
+	if (ctx->args[0] == BPF_WRITE_HDR_TCP_SYNACK_COOKIE ||
+	    syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
+		return;
+	/* No room: server_reserve() was told so, and has taken care of it. */
+	if (ss_addr_is_v4(&vip.addr)) {
+		struct ss_opt_grant4 grant = {
+			.head = ss_opt_head(SS_GRANT4_STRICT),
+			.addr = vip.addr.w[3],
+			.port = vip.port,
+		};
+
+		(void)bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0);
+	} else {
+		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_STRICT) };
+
+		__builtin_memcpy(grant.addr, &vip.addr, sizeof(grant.addr));
+		(void)bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0);
+	}
+}
+
+/*
+ * The reason why the SYN-ACK of this very handshake carried no grant, and the service it asked
+ * for. Returns 0 if it carried one, or if the client did not ask.
+ */
+static __always_inline int half_open_find(struct bpf_sock_ops *ctx, const struct ss_flow *flow,
+					  struct ss_endpoint *vip, enum ss_host_counter *reason)
+{
+	struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
+
+	if (!entry || !entry->half_open || entry->synack != bpf_htonl(ctx->rcv_nxt))
+		return 0;
+	*vip = entry->wire;
+	*reason = entry->reason;
+	return 1;
+}
+
+/* PASSIVE_ESTABLISHED_CB: a connection was accepted. */
+static __always_inline void server_established(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn *conn, state = { .role = SS_ROLE_SERVER };
+	struct ss_flow flow = sockops_flow(ctx);
+	enum ss_host_counter reason = 0;
+	struct ss_endpoint vip = {};
+	struct bpf_sock *sk = ctx->sk;
+	struct saved_syn syn = {};
+	int half_open, judged;
+
+	if (!sk)
+		return;
+	half_open = half_open_find(ctx, &flow, &vip, &reason);
+	late_forget(&flow);
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0); /* cloned from the listener */
+	if (!conn)
+		return;
+	callbacks_off(ctx, conn->cb_flags);
+	judged = half_open ? JUDGED_GRANT : syn_judge(ctx, &flow, &syn, &vip, &reason);
+	if (judged == JUDGED_PLAIN || judged == JUDGED_UNKNOWN) {
+		(void)bpf_sk_storage_delete(&conns, sk);
+		return;
+	}
+	*conn = state;
+	conn->flow = flow;
+	if (judged == JUDGED_GRANT)
+		conn_rewrite(conn, &vip);
+	else
+		conn->wire = vip;
+	conn_decide(conn, judged == JUDGED_GRANT && !half_open ? SS_PATH_DIRECT : SS_PATH_BALANCER,
+		    reason);
+}
+
+#endif

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * The programs of a host, client and server alike: what to do with a packet follows from its
+ * connection's own state. A table of contents; the steps (DESIGN section 2) are in
+ *
+ *   handshake_client.h   1, 7    the request in the SYN; where the connection goes
+ *   handshake_server.h   4, 8    the grant in the SYN-ACK; the connection's state
+ *   ingress.h            3       what a balancer did to a SYN is undone
+ *   egress.h             5, 9, 10  packets get the addresses of the wire
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "egress.h"
+#include "handshake_client.h"
+#include "handshake_server.h"
+#include "ingress.h"
+#include "maps.h"
+
+/* "Go on with the next program", by TCX as by clsact. */
+#define TC_NEXT (-1)
+#define TC_DROP 2
+
+SEC("sockops")
+int sidestep_sockops(struct bpf_sock_ops *ctx)
+{
+	int synack = ctx->skb_tcp_flags & TCP_FLAG_ACK;
+
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		client_connect(ctx);
+		break;
+	case BPF_SOCK_OPS_RTO_CB:
+		client_timeout(ctx);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		client_established(ctx);
+		break;
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		server_listen(ctx);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		server_established(ctx);
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		if (!(ctx->skb_tcp_flags & TCP_FLAG_SYN))
+			break;
+		if (synack)
+			server_reserve(ctx);
+		else
+			client_reserve(ctx);
+		break;
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		if (!(ctx->skb_tcp_flags & TCP_FLAG_SYN))
+			break;
+		if (synack)
+			server_write(ctx);
+		else
+			client_write(ctx);
+		break;
+	}
+	return 1;
+}
+
+SEC("tc")
+int sidestep_ingress(struct __sk_buff *skb)
+{
+	return ingress(skb) == INGRESS_DROP ? TC_DROP : TC_NEXT;
+}
+
+SEC("tc")
+int sidestep_egress(struct __sk_buff *skb)
+{
+	if (egress(skb) == EGRESS_NEIGHBOUR)
+		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+	return TC_NEXT;
+}
+
+/* What the iterator needs of the kernel's structures; found by BTF (CO-RE). */
+struct sock_common {
+	unsigned char skc_state;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	struct ss_conn *value;
+};
+
+/* Writes a struct ss_conn_record for every connection, for `sidestep host connections`. */
+SEC("iter/bpf_sk_storage_map")
+int sidestep_connections(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct ss_conn_record record = {};
+
+	if (!ctx->sk || !ctx->value)
+		return 0;
+	record.conn = *ctx->value;
+	record.state = ctx->sk->__sk_common.skc_state;
+	(void)bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Step 3: a SYN with a request reaches the server. Before the kernel sees it, what a balancer did
+ * to its source and port is undone, and it is kept from a connection that it does not belong to.
+ *
+ * Nothing else needs ingress: the addresses on the wire are then those that the kernel knows.
+ */
+#ifndef SIDESTEP_HOST_INGRESS_H
+#define SIDESTEP_HOST_INGRESS_H
+
+#include "conn.h"
+#include "packet.h"
+#include "request.h"
+#include "rewrite.h"
+#include "sockops.h"
+
+#define TCP_TIME_WAIT 6
+#define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
+
+enum ingress_result { INGRESS_PASS, INGRESS_DROP };
+
+/* What of the kernel's request socket is needed here; found by BTF (CO-RE). */
+struct tcp_request_sock {
+	__u32 rcv_isn;
+} __attribute__((preserve_access_index));
+
+/*
+ * Would the kernel give the SYN, which asks for @vip, to @sk, a live connection of another service?
+ * Linux reuses a source port toward different VIPs, and two VIPs can share a backend; such a
+ * SYN could reset that connection. The same service's own SYN, sent again, is no such case.
+ */
+static __always_inline int sock_collides(struct bpf_sock *sk, __u32 isn,
+					 const struct ss_endpoint *vip)
+{
+	struct tcp_request_sock *req;
+	struct ss_conn *conn;
+
+	if (sk->state == TCP_LISTEN || sk->state == TCP_TIME_WAIT)
+		return 0;
+	if (sk->state == TCP_NEW_SYN_RECV) {
+		req = bpf_skc_to_tcp_request_sock(sk);
+		return req && req->rcv_isn != isn;
+	}
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	return !conn || !ss_endpoint_equal(&conn->wire, vip);
+}
+
+/* The same for whatever socket has the SYN's addresses and ports. */
+static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_flow *flow,
+					__u32 isn, const struct ss_endpoint *vip)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	int collides;
+	__u32 len;
+
+	if (ss_addr_is_v4(&flow->local.addr)) {
+		tuple.ipv4.saddr = flow->remote.addr.w[3];
+		tuple.ipv4.daddr = flow->local.addr.w[3];
+		tuple.ipv4.sport = flow->remote.port;
+		tuple.ipv4.dport = flow->local.port;
+		len = sizeof(tuple.ipv4);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &flow->remote.addr, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, &flow->local.addr, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = flow->remote.port;
+		tuple.ipv6.dport = flow->local.port;
+		len = sizeof(tuple.ipv6);
+	}
+	sk = bpf_skc_lookup_tcp(skb, &tuple, len, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	collides = sock_collides(sk, isn, vip);
+	bpf_sk_release(sk);
+	return collides;
+}
+
+/* Loads the SYN's options and looks for a request in them. */
+static __always_inline int syn_request(struct __sk_buff *skb, const struct packet *p,
+				       struct ss_opt_cursor *c)
+{
+	__u32 len = p->tcp->doff * 4 - sizeof(struct tcphdr);
+
+	barrier_var(len);
+	if (len < sizeof(struct ss_opt_head) || len > SS_TCP_OPTS_MAX)
+		return 0;
+	if (bpf_skb_load_bytes(skb, p->l4 + sizeof(struct tcphdr), c->opts, len))
+		return 0;
+	c->len = len;
+	return request_find(c, !p->is_ip6) == SS_OPT_FOUND;
+}
+
+/*
+ * The SYN's source and port become what the client and the server know. Returns 0, or -1 if the
+ * packet is to stay as it is. @flow is brought up to date.
+ */
+static __always_inline int syn_restore(struct __sk_buff *skb, struct packet *p,
+				       const struct request *request,
+				       const struct ss_serve *served, struct ss_flow *flow)
+{
+	__u32 csum;
+
+	if (!ss_endpoint_equal(&request->client, &flow->remote)) {
+		if (!prefix_covers(&trusted, &flow->remote.addr)) {
+			count(SS_HOST_syn_untrusted);
+			return -1;
+		}
+		csum = ss_csum_to32(ss_csum_diff_addr(&flow->remote.addr, &request->client.addr));
+		rewrite(skb, p, REWRITE_SOURCE, &request->client, csum);
+		flow->remote = request->client;
+		count(SS_HOST_syn_restored);
+		if (!packet_headers(skb, p))
+			return -1;
+	}
+	if (flow->local.port != served->listen && !p->is_ip6) {
+		flow->local.port = served->listen;
+		rewrite(skb, p, REWRITE_DESTINATION, &flow->local, 0);
+		count(SS_HOST_syn_restored);
+	}
+	return 0;
+}
+
+static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
+{
+	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
+	__u32 isn = SS_BE32(p->tcp->seq);
+	const struct ss_serve *served;
+	struct request request = {};
+	struct ss_opt_cursor c = {};
+
+	if (!syn_request(skb, p, &c))
+		return INGRESS_PASS;
+	request_read(&c, &flow.remote, flow.local.port, &request);
+	served = bpf_map_lookup_elem(&serve, &request.vip);
+	if (!served || syn_restore(skb, p, &request, served, &flow))
+		return INGRESS_PASS;
+	if (syn_collides(skb, &flow, isn, &request.vip)) {
+		count(SS_HOST_syn_collision);
+		return INGRESS_DROP;
+	}
+	return INGRESS_PASS;
+}
+
+static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
+{
+	struct packet p = {};
+
+	if (!packet_parse(skb, &p) || !p.tcp->syn || p.tcp->ack)
+		return INGRESS_PASS;
+	return ingress_syn(skb, &p);
+}
+
+#endif

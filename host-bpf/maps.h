@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* The host programs' maps. Layouts: sidestep/host.h. */
+#ifndef SIDESTEP_HOST_MAPS_H
+#define SIDESTEP_HOST_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include <sidestep/counters.h>
+#include <sidestep/host.h>
+
+#define LATE_MAX 65536
+#define RULES_MAX 1024
+
+/*
+ * State of a connection, with its socket. Written by sockops, and by egress for the next hop.
+ * Cloned, so that the children of a listener know what was done to it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct ss_conn);
+} conns SEC(".maps");
+
+/*
+ * How to rewrite packets that have no full socket (step 10), by the kernel's flow. Written by
+ * sockops when a connection is established; the least recently used goes when it is full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LATE_MAX);
+	__type(key, struct ss_flow);
+	__type(value, struct ss_late);
+} late SEC(".maps");
+
+/* VIP:vport -> how this host serves it. Configuration: written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RULES_MAX);
+	__type(key, struct ss_endpoint);
+	__type(value, struct ss_serve);
+} serve SEC(".maps");
+
+/* Ports that serving sockets listen on, in host byte order. Configuration. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RULES_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} listen_ports SEC(".maps");
+
+/* Prefixes: configuration, written by user space. The value has no meaning. */
+struct prefix_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, RULES_MAX);
+	__type(key, struct ss_prefix);
+	__type(value, __u32);
+};
+
+struct prefix_map dial SEC(".maps"); /* what a client counts as a service; with ports */
+struct prefix_map backends SEC(".maps"); /* where a grant may point */
+struct prefix_map trusted SEC(".maps"); /* balancers that may change a SYN's source */
+
+/* By enum ss_host_counter. Written by the programs, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SS_HOST_COUNTER_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Which program this is. User space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_meta);
+} meta SEC(".maps");
+
+static __always_inline void count(enum ss_host_counter counter)
+{
+	__u32 key = counter;
+	__u64 *n = bpf_map_lookup_elem(&counters, &key);
+
+	if (n)
+		(*n)++;
+}
+
+/* Is @addr inside of a prefix of the map @prefixes, which does not tell ports apart? */
+static __always_inline int prefix_covers(void *prefixes, const struct ss_addr *addr)
+{
+	struct ss_prefix key = { .prefixlen = sizeof(key) * 8 - 32, .addr = *addr };
+
+	return bpf_map_lookup_elem(prefixes, &key) != NULL;
+}
+
+#endif

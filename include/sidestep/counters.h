@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Every counter of the host programs and of the balancer: name and help text, once.
+ *
+ * BPF programs take the enums from these lists, user space the names and the help texts that
+ * `sidestep host status` and `sidestep balancer status` show. One counter a reason: whenever a
+ * connection is not redirected or a packet is not forwarded, exactly one of them tells why.
+ */
+#ifndef SIDESTEP_COUNTERS_H
+#define SIDESTEP_COUNTERS_H
+
+/* clang-format off */
+#define SS_HOST_COUNTERS(X)                                                                        \
+	X(client_asked,           "connections whose SYN carried a request")                       \
+	X(client_direct,          "connections that run directly to their server")                 \
+	X(client_no_room,         "not redirected: no room for a request in the SYN")              \
+	X(client_gave_up,         "not redirected: no answer to two SYNs with a request")          \
+	X(client_no_grant,        "not redirected: the SYN-ACK carried no grant")                  \
+	X(client_bad_grant,       "not redirected: the grant was malformed")                       \
+	X(client_out_of_range,    "not redirected: the grant points outside of the backends")      \
+	X(client_state_full,      "not redirected: no memory for the connection's state")          \
+	X(server_direct,          "connections that were granted to come directly")                \
+	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \
+	X(server_syn_cookie,      "not granted: the SYN was answered with a SYN cookie")           \
+	X(server_not_served,      "not granted: the request names a service not served here")      \
+	X(server_source_mismatch, "not granted: the request names another client than its packet") \
+	X(server_port_mismatch,   "not granted: the SYN reached another port than the service's")  \
+	X(server_bad_request,     "not granted: the request was malformed")                        \
+	X(server_state_full,      "not granted: no memory for the connection's state")             \
+	X(syn_restored,           "SYNs whose client address or port was restored")                \
+	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
+	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
+	X(late_rewritten,         "packets without a socket that were rewritten")                  \
+	X(next_hop_probed,        "times a connection looked for its server's next hop")           \
+	X(error_map,              "BPF map operations that failed")                                \
+	X(error_helper,           "BPF helpers that failed")
+
+#define SS_LB_COUNTERS(X)                                                                          \
+	X(syn_forwarded,        "SYNs sent to a backend")                                          \
+	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
+	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
+	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
+	X(drop_no_request,      "dropped: SYN without a request")                                  \
+	X(drop_no_state,        "dropped: not a SYN, and the service's scheduler is not a hash")   \
+	X(drop_no_backend,      "dropped: no backend is up")                                       \
+	X(drop_no_route,        "dropped: no route to the backend")                                \
+	X(drop_no_forwarding,   "dropped: IP forwarding is off on the interface")                  \
+	X(drop_ttl,             "dropped: TTL or hop limit used up")                               \
+	X(drop_short,           "dropped: packet ends within its headers")                         \
+	X(drop_bad_ip,          "dropped: malformed IP header")                                    \
+	X(drop_bad_tcp,         "dropped: malformed TCP header of a service's packet")             \
+	X(drop_fragment,        "dropped: IP fragment of a service's packet")                      \
+	X(error_map,            "BPF map operations that failed")                                  \
+	X(error_helper,         "BPF helpers that failed")
+/* clang-format on */
+
+#define SS_HOST_ENUM(name, help) SS_HOST_##name,
+enum ss_host_counter { SS_HOST_COUNTERS(SS_HOST_ENUM) SS_HOST_COUNTER_MAX };
+#undef SS_HOST_ENUM
+
+#define SS_LB_ENUM(name, help) SS_LB_##name,
+enum ss_lb_counter { SS_LB_COUNTERS(SS_LB_ENUM) SS_LB_COUNTER_MAX };
+#undef SS_LB_ENUM
+
+#endif

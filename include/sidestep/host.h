@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What the host programs and user space share: the values of the host object's maps.
+ *
+ * Addresses and ports are in network byte order, everything else in the host's.
+ */
+#ifndef SIDESTEP_HOST_H
+#define SIDESTEP_HOST_H
+
+#include <linux/types.h>
+
+#include "addr.h"
+
+enum ss_role {
+	SS_ROLE_CLIENT = 1,
+	SS_ROLE_SERVER = 2,
+	SS_ROLE_LISTENER = 3, /* of a service; its children start with a copy of its state */
+};
+
+enum ss_path {
+	SS_PATH_ASKING = 1, /* client: the SYN is under way */
+	SS_PATH_BALANCER = 2,
+	SS_PATH_DIRECT = 3,
+};
+
+/* What a connection knows of the way to its wire address; client only. */
+enum ss_hop {
+	SS_HOP_UNKNOWN = 0, /* the next packet probes */
+	SS_HOP_PROBING = 1, /* sent to bpf_redirect_neigh(), comes by again with the right MAC */
+	SS_HOP_SAME = 2, /* the service's next hop is the server's: rewriting is enough */
+	SS_HOP_OTHER = 3, /* every packet goes through bpf_redirect_neigh() */
+};
+
+/* Per-socket state (BPF sk_storage): lives as long as the socket. */
+struct ss_conn {
+	struct ss_flow flow; /* what the kernel believes */
+	struct ss_endpoint wire; /* client: DIP:dport for remote; server: VIP:vport for local */
+	__u32 addr_csum; /* what the rewritten address adds to a checksum */
+	__u16 reason; /* an ss_host_counter: why the path is what it is */
+	__u8 role; /* an ss_role */
+	__u8 path; /* an ss_path */
+	__u8 rewrite; /* 1: packets are rewritten to or from wire */
+	__u8 syn_retries; /* client: how often the SYN was retransmitted */
+	__u8 request_len; /* client: bytes of request in the last SYN; 0: none */
+	__u8 asked; /* client: 1 once a SYN carried a request */
+	__u8 cb_flags; /* sockops callbacks that this program switched on */
+	__u8 hop; /* an ss_hop */
+	__u8 hop_mac[6]; /* the service's next hop when hop was decided */
+};
+
+/* One connection as `sidestep host connections` reads it from the iterator program. */
+struct ss_conn_record {
+	struct ss_conn conn;
+	__u32 state; /* TCP_ESTABLISHED, ... of the kernel */
+};
+
+/* How to rewrite a packet that has no full socket; found by the kernel's flow. */
+struct ss_late {
+	struct ss_endpoint wire; /* as in ss_conn */
+	__u32 addr_csum; /* as in ss_conn */
+	__be32 synack; /* the ack_seq of the SYN-ACK that this entry is for */
+	__u16 reason; /* an ss_host_counter: why that SYN-ACK carries no grant */
+	__u8 role; /* an ss_role */
+	__u8 half_open; /* 1: for that SYN-ACK only; 0: for all late packets */
+};
+
+/* A service that this host serves; found by VIP:vport. */
+struct ss_serve {
+	__be16 listen; /* the port of the server's listening socket */
+	__u8 strict; /* 1: strict replies */
+	__u8 pad;
+};
+
+/* Which program is loaded: one entry in the map "meta" of the host and balancer objects. */
+struct ss_meta {
+	char version[64];
+};
+
+_Static_assert(sizeof(struct ss_conn) == 80, "ss_conn has no hidden padding");
+_Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What the balancer's XDP program and user space share: the values of the balancer's maps.
+ *
+ * A service is one struct ss_lb_table, the single element of an inner array map. Everything
+ * that may change of a service stands in it, so that replacing the inner map replaces all of it
+ * at once and no packet sees half of a change. It is also the only record of what is configured:
+ * `sidestep balancer status` and `backend add` read it back from the kernel.
+ */
+#ifndef SIDESTEP_LB_H
+#define SIDESTEP_LB_H
+
+#include <linux/types.h>
+
+#include "addr.h"
+
+#define SS_LB_SLOTS 65537 /* a prime, as Maglev wants (NSDI 2016, section 3.4) */
+#define SS_LB_SERVICES 1024 /* services of one balancer */
+#define SS_LB_SERVICE_BACKENDS 1024 /* backends of one service */
+#define SS_LB_BACKENDS 16384 /* backends of one balancer */
+#define SS_LB_NAME_LEN 64 /* a name's bytes with the ending 0 */
+
+enum ss_scheduler {
+	SS_SCHED_MAGLEV = 0,
+	SS_SCHED_ROUND_ROBIN = 1,
+};
+
+enum ss_backend_state {
+	SS_BACKEND_UP = 0,
+	SS_BACKEND_DRAIN = 1, /* no new connections */
+};
+
+/* What a packet needs to know of a backend. */
+struct ss_lb_backend {
+	struct ss_endpoint endpoint; /* where the server listens */
+	__u32 id; /* index into the map "backend_cpu"; unique in the balancer */
+};
+
+/* What only user space needs to know of a backend. */
+struct ss_lb_backend_info {
+	char name[SS_LB_NAME_LEN];
+	__u32 weight;
+	__u32 state; /* an ss_backend_state */
+};
+
+/*
+ * One service. The backends that take new connections stand first, at 0 to active - 1; slots
+ * hold indices into them. Where active is 0 the slots mean nothing.
+ */
+struct ss_lb_table {
+	__u32 scheduler; /* an ss_scheduler */
+	__u32 active;
+	__u32 backends; /* all, with those that take no new connections */
+	__u32 index; /* of this service in the maps "tables" and "turns" */
+	struct ss_lb_backend backend[SS_LB_SERVICE_BACKENDS];
+	__u16 slot[SS_LB_SLOTS + 3]; /* rounded up to 8 bytes */
+	char name[SS_LB_NAME_LEN];
+	struct ss_lb_backend_info info[SS_LB_SERVICE_BACKENDS];
+};
+
+/* Per backend and processor: what was sent there, and the next hop as last looked up. */
+struct ss_lb_backend_cpu {
+	__u64 syns; /* forwarded, with retries */
+	__u64 retries;
+	__u64 others; /* forwarded packets that are not SYNs */
+	__u64 fresh_until; /* CLOCK_MONOTONIC_COARSE in ns; 0: never looked up */
+	__u64 confirm_at; /* when a packet takes the kernel's way, so that it confirms the neighbour */
+	__u32 ifindex;
+	__u8 dmac[6];
+	__u8 smac[6];
+	__u8 pad[8];
+};
+
+_Static_assert(sizeof(struct ss_lb_backend) == 24, "ss_lb_backend has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_table) % 8 == 0, "array map elements are 8-aligned");
+_Static_assert(sizeof(struct ss_lb_backend_cpu) == 64, "one cache line");
+
+#endif

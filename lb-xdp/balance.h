@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Step 2 of a connection, whole: parse -> service -> request -> backend -> forward.
+ *
+ * In a header of its own so that the balancer and the benchmark that times it run the same code.
+ */
+#ifndef SIDESTEP_LB_BALANCE_H
+#define SIDESTEP_LB_BALANCE_H
+
+#include <sidestep/option.h>
+
+#include "forward.h"
+#include "maps.h"
+#include "parse.h"
+#include "pick.h"
+#include "request.h"
+
+static __always_inline int drop(enum ss_lb_counter reason)
+{
+	count(reason);
+	return XDP_DROP;
+}
+
+/* A packet that is not a TCP packet of a service: whose is it, and what is wrong with it? */
+static __noinline int balance_unreadable(const struct packet *p, enum parse_result parsed)
+{
+	switch (parsed) {
+	case PARSE_SHORT:
+		return drop(SS_LB_drop_short);
+	case PARSE_BAD_IP:
+		return drop(SS_LB_drop_bad_ip);
+	case PARSE_BAD_TCP:
+		return service_address(p) ? drop(SS_LB_drop_bad_tcp) : XDP_PASS;
+	case PARSE_FRAGMENT:
+		return service_address(p) ? drop(SS_LB_drop_fragment) : XDP_PASS;
+	default:
+		return XDP_PASS;
+	}
+}
+
+/* Counts what was forwarded, and turns how it leaves into an XDP action. */
+static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
+					   struct ss_lb_backend_cpu *backend)
+{
+	switch (forward(ctx, p, backend)) {
+	case FORWARD_TX:
+		return XDP_TX;
+	case FORWARD_REDIRECT:
+		return bpf_redirect(backend->ifindex, 0);
+	case FORWARD_STACK:
+		count(SS_LB_stack_forwarded);
+		return XDP_PASS;
+	case FORWARD_NO_ROUTE:
+		return drop(SS_LB_drop_no_route);
+	case FORWARD_NO_FORWARDING:
+		return drop(SS_LB_drop_no_forwarding);
+	case FORWARD_TTL:
+		return drop(SS_LB_drop_ttl);
+	}
+	return XDP_DROP;
+}
+
+static __always_inline int balance(struct xdp_md *ctx)
+{
+	struct packet p = {};
+	enum parse_result parsed = parse_frame(ctx, &p);
+	struct ss_lb_backend_cpu *backend_state;
+	struct ss_lb_backend *backend;
+	struct ss_lb_table *table;
+	int syn, retry = 0;
+
+	if (parsed != PARSE_TCP)
+		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
+	table = service_table(&p);
+	if (!table)
+		return XDP_PASS;
+
+	syn = p.tcp->syn && !p.tcp->ack;
+	if (syn) {
+		int form = request_find(ctx, &p);
+
+		if (form < 0)
+			return drop(SS_LB_drop_no_request);
+		retry = form & SS_REQUEST_RETRY;
+	} else if (table->scheduler == SS_SCHED_ROUND_ROBIN) {
+		return drop(SS_LB_drop_no_state);
+	}
+
+	backend = pick(table, &p, retry);
+	if (!backend)
+		return drop(SS_LB_drop_no_backend);
+	backend_state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
+	if (!backend_state)
+		return drop(SS_LB_error_map);
+
+	rewrite_destination(&p, &backend->endpoint);
+	if (syn) {
+		count(SS_LB_syn_forwarded);
+		backend_state->syns++;
+		if (retry) {
+			count(SS_LB_syn_retried);
+			backend_state->retries++;
+		}
+	} else {
+		count(SS_LB_other_forwarded);
+		backend_state->others++;
+	}
+	return balance_forward(ctx, &p, backend_state);
+}
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Decision -> rewritten: the packet's destination becomes the backend, and it leaves toward the
+ * next hop that the kernel's routing and neighbour tables name.
+ *
+ * Asking those tables for every packet would be most of the cost, so each processor keeps the
+ * answer per backend for HOP_FRESH_NS. Frames that leave by XDP do not tell the kernel that a
+ * neighbour is in use; therefore one packet every HOP_CONFIRM_NS takes the kernel's way, as does
+ * every packet while the neighbour is not resolved. The kernel then confirms or resolves it.
+ */
+#ifndef SIDESTEP_LB_FORWARD_H
+#define SIDESTEP_LB_FORWARD_H
+
+#include <sidestep/csum.h>
+#include <sidestep/lb.h>
+
+#include "maps.h"
+#include "parse.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+
+#define NSEC_PER_SEC 1000000000ULL
+#define HOP_FRESH_NS (NSEC_PER_SEC / 2)
+#define HOP_CONFIRM_NS (15 * NSEC_PER_SEC)
+
+enum forward_result {
+	FORWARD_TX, /* out of the interface that it came in by */
+	FORWARD_REDIRECT, /* out of hop->ifindex */
+	FORWARD_STACK, /* rewritten, for the kernel to forward */
+	FORWARD_NO_ROUTE,
+	FORWARD_NO_FORWARDING,
+	FORWARD_TTL,
+};
+
+/* The destination becomes @to: addresses, ports and checksums. */
+static __always_inline void rewrite_destination(struct packet *p, const struct ss_endpoint *to)
+{
+	struct tcphdr *tcp = p->tcp;
+	__u64 sum = 0;
+
+	if (!p->is_ip6) {
+		sum = ss_csum_diff32(p->ip4->daddr, to->addr.w[3]);
+		p->ip4->check = ss_csum_apply(p->ip4->check, sum);
+		p->ip4->daddr = to->addr.w[3];
+	} else {
+		__be32 *daddr = p->ip6->daddr.in6_u.u6_addr32;
+
+		for (int i = 0; i < 4; i++) {
+			sum += ss_csum_diff32(daddr[i], to->addr.w[i]);
+			daddr[i] = to->addr.w[i];
+		}
+	}
+	tcp->check = ss_csum_apply(tcp->check, sum + ss_csum_diff16(tcp->dest, to->port));
+	tcp->dest = to->port;
+}
+
+/* One hop more. 0 if the packet has come as far as it may. */
+static __always_inline int decrement_ttl(struct packet *p)
+{
+	if (!p->is_ip6) {
+		if (p->ip4->ttl <= 1)
+			return 0;
+		p->ip4->ttl--; /* the high byte of its 16-bit word */
+		p->ip4->check = ss_csum_apply(p->ip4->check, ss_csum_diff16(SS_BE16(0x0100), 0));
+	} else {
+		if (p->ip6->hop_limit <= 1)
+			return 0;
+		p->ip6->hop_limit--;
+	}
+	return 1;
+}
+
+/* Asks the kernel for the way of @p, which is rewritten already, and keeps the answer in @hop. */
+static __noinline enum forward_result hop_lookup(struct xdp_md *ctx, struct packet *p,
+						 struct ss_lb_backend_cpu *hop, __u64 now)
+{
+	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex, .l4_protocol = IPPROTO_TCP };
+	long found;
+
+	if (!p->is_ip6) {
+		fib.family = AF_INET;
+		fib.ipv4_src = p->ip4->saddr;
+		fib.ipv4_dst = p->ip4->daddr;
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, &p->ip6->saddr, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &p->ip6->daddr, sizeof(fib.ipv6_dst));
+	}
+	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	switch (found) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+		__builtin_memcpy(hop->dmac, fib.dmac, ETH_ALEN);
+		__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
+		hop->ifindex = fib.ifindex;
+		hop->fresh_until = now + HOP_FRESH_NS;
+		return FORWARD_TX;
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return FORWARD_NO_ROUTE;
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return FORWARD_NO_FORWARDING;
+	default: /* no neighbour yet, a local address, a tunnel, ...: the kernel knows how */
+		if (found < 0)
+			count(SS_LB_error_helper);
+		return FORWARD_STACK;
+	}
+}
+
+/* Sends @p, which is rewritten already, toward the backend that @hop belongs to. */
+static __always_inline enum forward_result forward(struct xdp_md *ctx, struct packet *p,
+						   struct ss_lb_backend_cpu *hop)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+
+	if (now >= hop->fresh_until) {
+		enum forward_result result = hop_lookup(ctx, p, hop, now);
+
+		if (result != FORWARD_TX)
+			return result;
+		if (now >= hop->confirm_at) {
+			__u64 last = hop->confirm_at;
+
+			hop->confirm_at = now + HOP_CONFIRM_NS;
+			if (last)
+				return FORWARD_STACK;
+		}
+	}
+	if (!decrement_ttl(p))
+		return FORWARD_TTL;
+	__builtin_memcpy(p->eth->h_dest, hop->dmac, ETH_ALEN);
+	__builtin_memcpy(p->eth->h_source, hop->smac, ETH_ALEN);
+	return hop->ifindex == ctx->ingress_ifindex ? FORWARD_TX : FORWARD_REDIRECT;
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* The balancer's maps. Layouts: sidestep/lb.h. */
+#ifndef SIDESTEP_LB_MAPS_H
+#define SIDESTEP_LB_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include <sidestep/counters.h>
+#include <sidestep/host.h>
+#include <sidestep/lb.h>
+
+/*
+ * VIP:vport -> index into tables; VIP with port 0 -> present for every address that has a
+ * service. User space writes, every packet reads.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * SS_LB_SERVICES);
+	__type(key, struct ss_endpoint);
+	__type(value, __u32);
+} services SEC(".maps");
+
+struct ss_lb_table_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32)); /* clang 14 leaves an inner map's value type unfinished */
+	__uint(value_size, sizeof(struct ss_lb_table));
+};
+
+/* One inner map a service, replaced as a whole by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SS_LB_SERVICES);
+	__type(key, __u32);
+	__array(values, struct ss_lb_table_map);
+} tables SEC(".maps");
+
+/* Round robin: whose turn it is, by service. Written by the program, one count a processor. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SS_LB_SERVICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} turns SEC(".maps");
+
+/* By backend id: counters and next hop. Written by the program; user space zeroes new ones. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SS_LB_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct ss_lb_backend_cpu);
+} backend_cpu SEC(".maps");
+
+/* By enum ss_lb_counter. Written by the program, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SS_LB_COUNTER_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Which program this is. User space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_meta);
+} meta SEC(".maps");
+
+static __always_inline void count(enum ss_lb_counter counter)
+{
+	__u32 key = counter;
+	__u64 *n = bpf_map_lookup_elem(&counters, &key);
+
+	if (n)
+		(*n)++;
+}
+
+#endif

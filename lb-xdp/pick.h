@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Parsed -> decision: the service of a packet, and the backend that takes it.
+ *
+ * The choice is a function of the packet, the service's table and, for round robin, of whose turn
+ * it is. No connection is remembered: a retransmitted SYN says by its retry bit that the first
+ * choice did not answer, and then gets another backend.
+ */
+#ifndef SIDESTEP_LB_PICK_H
+#define SIDESTEP_LB_PICK_H
+
+#include "maps.h"
+#include "parse.h"
+
+/* Multipliers of splitmix64's finalizer: odd, well mixing. */
+#define MIX_1 0xbf58476d1ce4e5b9ULL
+#define MIX_2 0x94d049bb133111ebULL
+
+static __always_inline __u64 mix(__u64 h, __u64 word)
+{
+	h = (h ^ word) * MIX_1;
+	return h ^ h >> 32;
+}
+
+/*
+ * The hash of a packet's addresses and ports. The same on every balancer and in every version, so
+ * that balancers which do not know of each other agree.
+ */
+static __always_inline __u64 flow_hash(const struct packet *p)
+{
+	__u64 ports = (__u64)p->tcp->source << 16 | p->tcp->dest, h = MIX_2;
+
+	if (!p->is_ip6) {
+		h = mix(h, (__u64)p->ip4->saddr << 32 | p->ip4->daddr);
+	} else {
+		for (int i = 0; i < 4; i += 2) {
+			const __be32 *src = p->ip6->saddr.in6_u.u6_addr32;
+			const __be32 *dst = p->ip6->daddr.in6_u.u6_addr32;
+
+			h = mix(h, (__u64)src[i] << 32 | src[i + 1]);
+			h = mix(h, (__u64)dst[i] << 32 | dst[i + 1]);
+		}
+	}
+	h = mix(h, ports) * MIX_2;
+	return h ^ h >> 29;
+}
+
+/* Maps 32 bits evenly to 0 .. @n - 1, without a division. */
+static __always_inline __u32 scale(__u32 bits, __u32 n)
+{
+	return (__u64)bits * n >> 32;
+}
+
+/* The table of @p's service, NULL if it is not for a service. */
+static __always_inline struct ss_lb_table *service_table(const struct packet *p)
+{
+	__u32 *index = bpf_map_lookup_elem(&services, &p->dst), zero = 0;
+	void *inner;
+
+	if (!index)
+		return NULL;
+	inner = bpf_map_lookup_elem(&tables, index);
+	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+}
+
+/* 1 if some service has the address that @p is for, whatever the port. */
+static __always_inline int service_address(const struct packet *p)
+{
+	struct ss_endpoint any_port = { .addr = p->dst.addr };
+
+	return bpf_map_lookup_elem(&services, &any_port) != NULL;
+}
+
+/* The slot whose turn it is on this processor. Processors start apart from each other. */
+static __always_inline __u32 next_turn(const struct ss_lb_table *table)
+{
+	__u32 index = table->index, *turn = bpf_map_lookup_elem(&turns, &index);
+
+	if (!turn)
+		return 0;
+	return ((*turn)++ + bpf_get_smp_processor_id()) % SS_LB_SLOTS;
+}
+
+/*
+ * The backend for @p out of @table; NULL if none takes connections. With @second, another than
+ * the one that the packet would get otherwise, if there is one.
+ */
+static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table,
+						  const struct packet *p, int second)
+{
+	__u32 active = table->active, index, slot;
+	__u64 hash = flow_hash(p);
+
+	if (!active)
+		return NULL;
+	if (table->scheduler == SS_SCHED_ROUND_ROBIN)
+		slot = next_turn(table);
+	else
+		slot = scale(hash >> 32, SS_LB_SLOTS);
+	barrier_var(slot); /* the compiler knows this bound, the verifier has to see it */
+	if (slot >= SS_LB_SLOTS)
+		return NULL;
+	index = table->slot[slot];
+	if (second && active > 1) {
+		index += 1 + scale(hash, active - 1);
+		if (index >= active)
+			index -= active;
+	}
+	if (index >= SS_LB_SERVICE_BACKENDS)
+		return NULL;
+	return &table->backend[index];
+}
+
+#endif

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "balancer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balancer.skel.h"
+#include "lb_table.h"
+#include "platform.h"
+#include "xdp.h"
+
+void balancer_maps_close(struct lb_maps *maps)
+{
+	int *fds[] = { &maps->services, &maps->tables, &maps->backend_cpu, &maps->counters };
+
+	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct error *err)
+{
+	struct lb_maps maps = {
+		.services = pins_get(pins, "services"),
+		.tables = pins_get(pins, "tables"),
+		.backend_cpu = pins_get(pins, "backend_cpu"),
+		.counters = pins_get(pins, "counters"),
+	};
+
+	if (maps.services < 0 || maps.tables < 0 || maps.backend_cpu < 0 || maps.counters < 0) {
+		balancer_maps_close(&maps);
+		return error_set(err, -ENOENT,
+				 "no balancer is loaded below %s; start one with: sidestep balancer "
+				 "up FILE",
+				 pins->dir);
+	}
+	*out = maps;
+	return 0;
+}
+
+/* Creates and pins the maps, without a program: they are filled before any packet comes. */
+static int maps_create(const struct pins *pins, struct error *err)
+{
+	struct balancer_bpf *skel = balancer_bpf__open();
+	int ret;
+
+	if (!skel)
+		return error_set(err, -errno, "cannot open the XDP program: %s", strerror(errno));
+	bpf_program__set_autoload(skel->progs.sidestep_lb, false);
+	ret = pins_use_for_maps(pins, skel->obj, err);
+	if (!ret && balancer_bpf__load(skel))
+		ret = error_set(err, -errno, "cannot create the balancer's maps: %s (-v shows more)",
+				strerror(errno));
+	balancer_bpf__destroy(skel);
+	return ret;
+}
+
+/* Which families the services have: the kernel must forward those. */
+static int forwarding_check(const struct balancer_config *config, struct error *err)
+{
+	bool v4 = false, v6 = false;
+	int ret = 0;
+
+	for (unsigned i = 0; i < config->services_count; i++) {
+		if (ss_addr_is_v4(&config->services[i].vip.addr))
+			v4 = true;
+		else
+			v6 = true;
+	}
+	for (unsigned i = 0; i < config->interfaces_count && !ret; i++) {
+		if (v4)
+			ret = platform_forwarding(config->interfaces[i], "ipv4", err);
+		if (v6 && !ret)
+			ret = platform_forwarding(config->interfaces[i], "ipv6", err);
+	}
+	return ret;
+}
+
+/* Services first, so that no packet comes by before they are there. */
+static int balancer_apply(const struct pins *pins, const struct balancer_config *config,
+			  const int *ifindex, struct error *err)
+{
+	struct lb_maps maps;
+	int ret;
+
+	ret = balancer_maps_open(pins, &maps, err);
+	if (ret)
+		return ret;
+	ret = lb_services_apply(&maps, config->services, config->services_count, err);
+	balancer_maps_close(&maps);
+	for (unsigned i = 0; i < config->interfaces_count && ret >= 0; i++)
+		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], err);
+	if (ret < 0)
+		return ret;
+	xdp_detach_others(pins, ifindex, config->interfaces_count);
+	return 0;
+}
+
+int balancer_up(const struct pins *pins, const struct balancer_config *config, struct error *err)
+{
+	enum pins_state state = pins_state(pins, err);
+	int *ifindex, ret = 0;
+
+	if (state == PINS_OTHER)
+		return -EEXIST;
+	ifindex = calloc(config->interfaces_count + 1, sizeof(*ifindex));
+	if (!ifindex)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < config->interfaces_count && ret >= 0; i++)
+		ret = ifindex[i] = platform_interface(config->interfaces[i], err);
+	if (ret >= 0)
+		ret = forwarding_check(config, err);
+	if (ret < 0)
+		goto out;
+	if (state == PINS_BROKEN)
+		balancer_down(pins);
+	if (state != PINS_OURS) {
+		ret = pins_mkdir(pins, err);
+		if (!ret)
+			ret = maps_create(pins, err);
+	}
+	if (!ret)
+		ret = balancer_apply(pins, config, ifindex, err);
+	if (!ret && state != PINS_OURS)
+		ret = pins_commit(pins, err);
+	if (ret && state != PINS_OURS)
+		balancer_down(pins);
+out:
+	free(ifindex);
+	return ret;
+}
+
+void balancer_down(const struct pins *pins)
+{
+	xdp_detach_others(pins, NULL, 0);
+	pins_remove(pins);
+}
+
+/* All services as configurations, with the one named @name edited by @change. */
+static int services_change(const struct lb_services *now, const char *name,
+			   struct service_config *configs,
+			   int (*change)(struct service_config *service, void *arg,
+					 struct error *err),
+			   void *arg, struct error *err)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < now->count; i++) {
+		const struct lb_service *service = &now->item[i];
+		int ret = lb_table_to_config(service->table, &service->vip, &configs[i]);
+
+		if (ret)
+			return error_set(err, ret, "out of memory");
+		if (strcmp(configs[i].name, name))
+			continue;
+		found = true;
+		ret = change(&configs[i], arg, err);
+		if (ret)
+			return ret;
+	}
+	if (!found)
+		return error_set(err, -ENOENT,
+				 "there is no service %s (see: sidestep balancer status)", name);
+	return 0;
+}
+
+int balancer_change(const struct pins *pins, const char *service,
+		    int (*change)(struct service_config *service, void *arg, struct error *err),
+		    void *arg, struct error *err)
+{
+	struct service_config *configs = NULL;
+	struct lb_services now = {};
+	struct lb_maps maps;
+	int ret;
+
+	if (pins_state(pins, err) == PINS_OTHER)
+		return -EEXIST;
+	ret = balancer_maps_open(pins, &maps, err);
+	if (ret)
+		return ret;
+	ret = lb_services_read(&maps, &now, err);
+	if (ret)
+		goto out;
+	configs = calloc(now.count + 1, sizeof(*configs));
+	if (!configs) {
+		ret = error_set(err, -ENOMEM, "out of memory");
+		goto out;
+	}
+	ret = services_change(&now, service, configs, change, arg, err);
+	if (!ret)
+		ret = lb_services_apply(&maps, configs, now.count, err);
+out:
+	for (unsigned i = 0; configs && i < now.count; i++)
+		service_config_done(&configs[i]);
+	free(configs);
+	lb_services_done(&now);
+	balancer_maps_close(&maps);
+	return ret < 0 ? ret : 0;
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* sidestep balancer up, down, status, and backend add, remove, weight, drain, up. */
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "balancer.h"
+#include "command.h"
+#include "config.h"
+#include "lb_table.h"
+#include "map_sync.h"
+#include "xdp.h"
+
+#include <sidestep/counters.h>
+
+#define WEIGHT_DEFAULT 100
+#define WEIGHT_MAX 65535
+
+int cmd_balancer_up(const struct options *options, char **argv)
+{
+	struct config *config;
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	if (config_load(argv[0], &config, &err))
+		return command_fail(&err);
+	if (!config->balancer) {
+		config_free(config);
+		(void)error_set(&err, 0,
+				"%s: no \"balancer\" section; expected one for: balancer up",
+				argv[0]);
+		return command_fail(&err);
+	}
+	ret = command_begin(options, "balancer", &pins, &lock, &err);
+	if (!ret) {
+		ret = balancer_up(&pins, config->balancer, &err);
+		close(lock);
+	}
+	config_free(config);
+	return ret ? command_fail(&err) : 0;
+}
+
+int cmd_balancer_down(const struct options *options, char **argv)
+{
+	struct error err = {};
+	struct pins pins;
+	int lock;
+
+	(void)argv;
+	if (command_begin(options, "balancer", &pins, &lock, &err))
+		return command_fail(&err);
+	balancer_down(&pins);
+	close(lock);
+	return 0;
+}
+
+static int add_interface(const struct pins *pins, const char *name, void *arg)
+{
+	const char *mode = xdp_attached_mode(pins, name);
+	char interface[IF_NAMESIZE] = "(gone)";
+
+	(void)if_indextoname(xdp_attached_ifindex(name), interface);
+	json_array_append_new(arg, json_pack("{s:s, s:s}", "interface", interface, "mode",
+					     mode ? mode : "detached"));
+	return 0;
+}
+
+static json_t *backend_json(const struct lb_maps *maps, const struct ss_lb_table *table, unsigned i)
+{
+	const struct ss_lb_backend_info *info = &table->info[i];
+	struct ss_lb_backend_cpu sum = {};
+
+	(void)lb_backend_read(maps, table->backend[i].id, &sum);
+	return json_pack("{s:s, s:o, s:i, s:s, s:I, s:I, s:I}", "name", info->name, "address",
+			 json_endpoint(&table->backend[i].endpoint), "weight", (int)info->weight,
+			 "state", backend_state_name(info->state), "syns", (json_int_t)sum.syns,
+			 "retries", (json_int_t)sum.retries, "others", (json_int_t)sum.others);
+}
+
+static json_t *service_json(const struct lb_maps *maps, const struct lb_service *service)
+{
+	json_t *backends = json_array();
+
+	for (unsigned i = 0; i < service->table->backends; i++)
+		json_array_append_new(backends, backend_json(maps, service->table, i));
+	return json_pack("{s:s, s:o, s:s, s:o}", "name", service->table->name, "vip",
+			 json_endpoint(&service->vip), "scheduler",
+			 scheduler_name(service->table->scheduler), "backends", backends);
+}
+
+static json_t *counters_json(const __u64 *counters)
+{
+	json_t *object = json_object();
+
+#define ADD(name, help) json_object_set_new(object, #name, json_integer(counters[SS_LB_##name]));
+	SS_LB_COUNTERS(ADD)
+#undef ADD
+	return object;
+}
+
+static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
+			   const struct lb_services *services, const __u64 *counters)
+{
+	json_t *interfaces = json_array(), *array = json_array();
+
+	pins_each(pins, "xdp_", add_interface, interfaces);
+	for (unsigned i = 0; i < services->count; i++)
+		json_array_append_new(array, service_json(maps, &services->item[i]));
+	return json_pack("{s:s, s:o, s:o, s:o}", "version", pins->version, "interfaces", interfaces,
+			 "services", array, "counters", counters_json(counters));
+}
+
+static void service_print(const json_t *service)
+{
+	const char *name, *vip, *scheduler, *address, *state;
+	json_t *backends, *item;
+	json_int_t syns, retries, others;
+	int weight;
+	size_t i;
+
+	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
+		    "scheduler", &scheduler, "backends", &backends);
+	printf("service   %s %s %s\n", name, vip, scheduler);
+	printf("          %-16s %-26s %6s %-6s %10s %10s %10s\n", "BACKEND", "ADDRESS", "WEIGHT",
+	       "STATE", "SYNS", "RETRIES", "OTHERS");
+	json_array_foreach(backends, i, item) {
+		json_unpack(item, "{s:s, s:s, s:i, s:s, s:I, s:I, s:I}", "name", &name, "address",
+			    &address, "weight", &weight, "state", &state, "syns", &syns, "retries",
+			    &retries, "others", &others);
+		printf("          %-16s %-26s %6d %-6s %10lld %10lld %10lld\n", name, address,
+		       weight, state, syns, retries, others);
+	}
+}
+
+static void status_print(const json_t *status, const __u64 *counters)
+{
+	const json_t *item;
+	size_t i;
+
+	printf("version   %s\n", json_string_value(json_object_get(status, "version")));
+	json_array_foreach(json_object_get(status, "interfaces"), i, item)
+		printf("interface %s (%s)\n", json_string_value(json_object_get(item, "interface")),
+		       json_string_value(json_object_get(item, "mode")));
+	json_array_foreach(json_object_get(status, "services"), i, item)
+		service_print(item);
+	printf("\n");
+#define PRINT(name, help) printf("%12llu  %-20s %s\n", counters[SS_LB_##name], #name, help);
+	SS_LB_COUNTERS(PRINT)
+#undef PRINT
+}
+
+int cmd_balancer_status(const struct options *options, char **argv)
+{
+	__u64 counters[SS_LB_COUNTER_MAX] = {};
+	struct lb_services services;
+	struct error err = {};
+	struct lb_maps maps;
+	struct pins pins;
+	json_t *status;
+	int lock;
+
+	(void)argv;
+	if (command_begin(options, "balancer", &pins, &lock, &err))
+		return command_fail(&err);
+	close(lock);
+	if (pins_state(&pins, &err) == PINS_OTHER || balancer_maps_open(&pins, &maps, &err))
+		return command_fail(&err);
+	if (lb_services_read(&maps, &services, &err)) {
+		balancer_maps_close(&maps);
+		return command_fail(&err);
+	}
+	(void)map_counters_read(maps.counters, counters, SS_LB_COUNTER_MAX);
+	status = status_json(&pins, &maps, &services, counters);
+	lb_services_done(&services);
+	balancer_maps_close(&maps);
+	if (options->json)
+		return command_print_json(status);
+	status_print(status, counters);
+	json_decref(status);
+	return 0;
+}
+
+/* What a "backend" command wants done. */
+struct backend_edit {
+	const char *name;
+	struct ss_endpoint address; /* add */
+	uint32_t weight; /* add, weight */
+	enum ss_backend_state state; /* drain, up */
+};
+
+static struct backend_config *backend_find(struct service_config *service, const char *name,
+					   struct error *err)
+{
+	for (unsigned i = 0; i < service->backends_count; i++)
+		if (!strcmp(service->backends[i].name, name))
+			return &service->backends[i];
+	(void)error_set(err, -ENOENT,
+			"service %s has no backend %s (see: sidestep balancer status)",
+			service->name, name);
+	return NULL;
+}
+
+static int backend_check_new(const struct service_config *service, const struct backend_edit *edit,
+			     struct error *err)
+{
+	if (service->backends_count == SS_LB_SERVICE_BACKENDS)
+		return error_set(err, -E2BIG, "service %s has %d backends, as many as it can",
+				 service->name, SS_LB_SERVICE_BACKENDS);
+	if (ss_addr_is_v4(&edit->address.addr) != ss_addr_is_v4(&service->vip.addr))
+		return error_set(err, -EINVAL,
+				 "service %s and the new backend's address differ in IP version",
+				 service->name);
+	if (!ss_addr_is_v4(&edit->address.addr) && edit->address.port != service->vip.port)
+		return error_set(err, -EINVAL,
+				 "an IPv6 backend must have its service's port (%d): there is no "
+				 "room in the TCP header to translate it",
+				 SS_BE16(service->vip.port));
+	for (unsigned i = 0; i < service->backends_count; i++)
+		if (!strcmp(service->backends[i].name, edit->name) ||
+		    ss_endpoint_equal(&service->backends[i].address, &edit->address))
+			return error_set(err, -EEXIST,
+					 "service %s has a backend of that name or address: %s",
+					 service->name, service->backends[i].name);
+	return 0;
+}
+
+static int change_add(struct service_config *service, void *arg, struct error *err)
+{
+	const struct backend_edit *edit = arg;
+	struct backend_config *grown, *b;
+	int ret = backend_check_new(service, edit, err);
+
+	if (ret)
+		return ret;
+	grown = realloc(service->backends, (service->backends_count + 1) * sizeof(*grown));
+	if (!grown)
+		return error_set(err, -ENOMEM, "out of memory");
+	service->backends = grown;
+	b = &grown[service->backends_count++];
+	*b = (struct backend_config){ .address = edit->address, .weight = edit->weight };
+	snprintf(b->name, sizeof(b->name), "%s", edit->name);
+	return 0;
+}
+
+static int change_remove(struct service_config *service, void *arg, struct error *err)
+{
+	const struct backend_edit *edit = arg;
+	struct backend_config *b = backend_find(service, edit->name, err);
+
+	if (!b)
+		return -ENOENT;
+	*b = service->backends[--service->backends_count];
+	return 0;
+}
+
+static int change_weight(struct service_config *service, void *arg, struct error *err)
+{
+	const struct backend_edit *edit = arg;
+	struct backend_config *b = backend_find(service, edit->name, err);
+
+	if (!b)
+		return -ENOENT;
+	b->weight = edit->weight;
+	return 0;
+}
+
+static int change_state(struct service_config *service, void *arg, struct error *err)
+{
+	const struct backend_edit *edit = arg;
+	struct backend_config *b = backend_find(service, edit->name, err);
+
+	if (!b)
+		return -ENOENT;
+	b->state = edit->state;
+	return 0;
+}
+
+static int backend_change(const struct options *options, const char *service,
+			  struct backend_edit *edit,
+			  int (*change)(struct service_config *service, void *arg,
+					struct error *err))
+{
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	ret = command_begin(options, "balancer", &pins, &lock, &err);
+	if (!ret) {
+		ret = balancer_change(&pins, service, change, edit, &err);
+		close(lock);
+	}
+	return ret ? command_fail(&err) : 0;
+}
+
+static int usage(const char *what)
+{
+	fprintf(stderr, "sidestep: %s\n", what);
+	return 2;
+}
+
+int cmd_backend_add(const struct options *options, char **argv)
+{
+	struct backend_edit edit = { .name = argv[1], .weight = WEIGHT_DEFAULT };
+
+	if (!edit.name[0] || strlen(edit.name) >= SS_LB_NAME_LEN || strpbrk(edit.name, " \t\n/"))
+		return usage("a backend's name has 1 to 63 characters, no blanks and no slashes");
+	if (endpoint_parse(argv[2], &edit.address))
+		return usage("expected an address and port such as 10.0.3.2:8080 or [fd00::2]:80");
+	if (options->weight >= 0)
+		edit.weight = options->weight;
+	return backend_change(options, argv[0], &edit, change_add);
+}
+
+int cmd_backend_remove(const struct options *options, char **argv)
+{
+	struct backend_edit edit = { .name = argv[1] };
+
+	return backend_change(options, argv[0], &edit, change_remove);
+}
+
+int cmd_backend_weight(const struct options *options, char **argv)
+{
+	struct backend_edit edit = { .name = argv[1] };
+	char *end;
+	long weight = strtol(argv[2], &end, 10);
+
+	if (!argv[2][0] || *end || weight < 0 || weight > WEIGHT_MAX)
+		return usage("a weight is a number from 0 to 65535");
+	edit.weight = weight;
+	return backend_change(options, argv[0], &edit, change_weight);
+}
+
+int cmd_backend_drain(const struct options *options, char **argv)
+{
+	struct backend_edit edit = { .name = argv[1], .state = SS_BACKEND_DRAIN };
+
+	return backend_change(options, argv[0], &edit, change_state);
+}
+
+int cmd_backend_up(const struct options *options, char **argv)
+{
+	struct backend_edit edit = { .name = argv[1], .state = SS_BACKEND_UP };
+
+	return backend_change(options, argv[0], &edit, change_state);
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* sidestep host up, down, status, connections. */
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "command.h"
+#include "config.h"
+#include "host.h"
+#include "tc.h"
+
+int cmd_host_up(const struct options *options, char **argv)
+{
+	struct config *config;
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	if (config_load(argv[0], &config, &err))
+		return command_fail(&err);
+	if (!config->host) {
+		config_free(config);
+		(void)error_set(&err, 0, "%s: no \"host\" section; expected one for: host up",
+				argv[0]);
+		return command_fail(&err);
+	}
+	ret = command_begin(options, "host", &pins, &lock, &err);
+	if (!ret) {
+		ret = host_up(&pins, config->host, options->cgroup, &err);
+		close(lock);
+	}
+	config_free(config);
+	return ret ? command_fail(&err) : 0;
+}
+
+int cmd_host_down(const struct options *options, char **argv)
+{
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	(void)argv;
+	ret = command_begin(options, "host", &pins, &lock, &err);
+	if (!ret) {
+		ret = host_down(&pins, options->force, &err);
+		close(lock);
+	}
+	return ret ? command_fail(&err) : 0;
+}
+
+/* Begins a command that shows the loaded programs. Returns 0, or -1 after it said why not. */
+static int show_begin(const struct options *options, struct pins *pins)
+{
+	struct error err = {};
+	int lock;
+
+	if (command_begin(options, "host", pins, &lock, &err))
+		return command_fail(&err), -1;
+	close(lock);
+	switch (pins_state(pins, &err)) {
+	case PINS_OURS:
+		return 0;
+	case PINS_OTHER:
+		return command_fail(&err), -1;
+	default:
+		(void)error_set(&err, 0,
+				"no host programs are loaded below %s; start them with: sidestep "
+				"host up FILE",
+				pins->dir);
+		return command_fail(&err), -1;
+	}
+}
+
+static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
+{
+	json_array_append_new(arg, json_pack("{s:o, s:i, s:s}", "vip", json_endpoint(vip), "listen",
+					     SS_BE16(serve->listen), "replies",
+					     serve->strict ? "strict" : "classic"));
+}
+
+static void add_prefix(const struct ss_prefix *prefix, void *arg)
+{
+	json_array_append_new(arg, json_prefix(prefix));
+}
+
+static json_t *prefixes_json(const struct pins *pins, const char *name)
+{
+	json_t *array = json_array();
+
+	host_prefixes(pins, name, add_prefix, array);
+	return array;
+}
+
+static int add_interface(const struct pins *pins, const char *name, void *arg)
+{
+	char interface[IF_NAMESIZE] = "(gone)";
+	struct tc_attached a;
+
+	(void)pins;
+	if (tc_attached_parse(name, &a))
+		return 0;
+	(void)if_indextoname(a.ifindex, interface);
+	json_array_append_new(arg, json_pack("{s:s, s:i, s:s, s:s}", "interface", interface,
+					     "ifindex", a.ifindex, "direction",
+					     tc_direction_name(a.direction), "attached",
+					     a.tcx ? "tcx" : "clsact"));
+	return 0;
+}
+
+static json_t *counters_json(const __u64 *counters)
+{
+	json_t *object = json_object();
+
+#define ADD(name, help) json_object_set_new(object, #name, json_integer(counters[SS_HOST_##name]));
+	SS_HOST_COUNTERS(ADD)
+#undef ADD
+	return object;
+}
+
+static json_t *status_json(const struct pins *pins, const __u64 *counters)
+{
+	json_t *interfaces = json_array(), *services = json_array();
+
+	pins_each(pins, "", add_interface, interfaces);
+	host_services(pins, add_service, services);
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", pins->version,
+			 "programs", interfaces, "serve", services, "dial",
+			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
+			 "trusted_balancers", prefixes_json(pins, "trusted"), "counters",
+			 counters_json(counters));
+}
+
+static void status_print(const json_t *status, const __u64 *counters)
+{
+	const json_t *item;
+	size_t i;
+
+	printf("version   %s\n", json_string_value(json_object_get(status, "version")));
+	json_array_foreach(json_object_get(status, "programs"), i, item)
+		printf("program   %s %s (%s)\n",
+		       json_string_value(json_object_get(item, "interface")),
+		       json_string_value(json_object_get(item, "direction")),
+		       json_string_value(json_object_get(item, "attached")));
+	printf("dial      %s\n", json_join(json_object_get(status, "dial")));
+	printf("backends  %s\n", json_join(json_object_get(status, "backends")));
+	printf("trusted   %s\n", json_join(json_object_get(status, "trusted_balancers")));
+	json_array_foreach(json_object_get(status, "serve"), i, item)
+		printf("serve     %s listen %lld %s\n",
+		       json_string_value(json_object_get(item, "vip")),
+		       json_integer_value(json_object_get(item, "listen")),
+		       json_string_value(json_object_get(item, "replies")));
+	printf("\n");
+#define PRINT(name, help) printf("%12llu  %-24s %s\n", counters[SS_HOST_##name], #name, help);
+	SS_HOST_COUNTERS(PRINT)
+#undef PRINT
+}
+
+int cmd_host_status(const struct options *options, char **argv)
+{
+	__u64 counters[SS_HOST_COUNTER_MAX];
+	struct error err = {};
+	struct pins pins;
+	json_t *status;
+
+	(void)argv;
+	if (show_begin(options, &pins))
+		return 1;
+	if (host_counters(&pins, counters, &err))
+		return command_fail(&err);
+	status = status_json(&pins, counters);
+	if (options->json)
+		return command_print_json(status);
+	status_print(status, counters);
+	json_decref(status);
+	return 0;
+}
+
+static const char *path_name(const struct ss_conn *conn)
+{
+	switch (conn->path) {
+	case SS_PATH_DIRECT:
+		return "direct";
+	case SS_PATH_BALANCER:
+		return "balancer";
+	default:
+		return "asking";
+	}
+}
+
+/* Why a connection takes its path: the counter of that reason. */
+static const char *reason_name(const struct ss_conn *conn)
+{
+	static const char *const names[] = {
+#define NAME(name, help) #name,
+		SS_HOST_COUNTERS(NAME)
+#undef NAME
+	};
+
+	if (conn->path == SS_PATH_ASKING || conn->reason >= SS_HOST_COUNTER_MAX)
+		return "";
+	return names[conn->reason];
+}
+
+static const char *state_name(__u32 state)
+{
+	/* include/net/tcp_states.h */
+	static const char *const names[] = { "?",	   "ESTABLISHED", "SYN_SENT",  "SYN_RECV",
+					     "FIN_WAIT1",  "FIN_WAIT2",	  "TIME_WAIT", "CLOSE",
+					     "CLOSE_WAIT", "LAST_ACK",	  "LISTEN",    "CLOSING" };
+
+	return state < sizeof(names) / sizeof(*names) ? names[state] : "?";
+}
+
+static void add_connection(const struct ss_conn_record *record, void *arg)
+{
+	const struct ss_conn *conn = &record->conn;
+	json_t *item;
+
+	if (conn->role == SS_ROLE_LISTENER)
+		return;
+	item = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s}", "role",
+			 conn->role == SS_ROLE_CLIENT ? "client" : "server", "state",
+			 state_name(record->state), "local", json_endpoint(&conn->flow.local),
+			 "remote", json_endpoint(&conn->flow.remote), "path", path_name(conn),
+			 "reason", reason_name(conn));
+	if (conn->rewrite)
+		json_object_set_new(item, "wire", json_endpoint(&conn->wire));
+	json_array_append_new(arg, item);
+}
+
+int cmd_host_connections(const struct options *options, char **argv)
+{
+	json_t *connections, *item;
+	struct error err = {};
+	struct pins pins;
+	size_t i;
+
+	(void)argv;
+	if (show_begin(options, &pins))
+		return 1;
+	connections = json_array();
+	if (host_connections(&pins, add_connection, connections, &err)) {
+		json_decref(connections);
+		return command_fail(&err);
+	}
+	if (options->json)
+		return command_print_json(connections);
+	printf("%-6s %-11s %-26s %-26s %-8s %-26s %s\n", "ROLE", "STATE", "LOCAL", "REMOTE", "PATH",
+	       "ON THE WIRE", "REASON");
+	json_array_foreach(connections, i, item) {
+		const char *role, *state, *local, *remote, *path, *reason, *wire = "-";
+
+		json_unpack(item, "{s:s, s:s, s:s, s:s, s:s, s:s, s?s}", "role", &role, "state",
+			    &state, "local", &local, "remote", &remote, "path", &path, "reason",
+			    &reason, "wire", &wire);
+		printf("%-6s %-11s %-26s %-26s %-8s %-26s %s\n", role, state, local, remote, path,
+		       wire, reason);
+	}
+	json_decref(connections);
+	return 0;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The configuration file, typed: YAML text becomes one struct config, or one line that says
+ * which file, which line, and what was expected there. Nothing here touches the kernel.
+ */
+#ifndef SIDESTEP_CONFIG_H
+#define SIDESTEP_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sidestep/addr.h>
+#include <sidestep/lb.h>
+
+#include "error.h"
+
+/* How TC programs are attached. */
+enum tc_attach {
+	TC_ATTACH_AUTO, /* TCX where the kernel has it, else clsact */
+	TC_ATTACH_TCX,
+	TC_ATTACH_CLSACT,
+};
+
+/* A service that this host's clients dial: a prefix and any port, or one address and port. */
+struct dial {
+	struct ss_prefix prefix; /* port 0: any port */
+};
+
+/* A service that this host's servers answer for. */
+struct serve {
+	struct ss_endpoint vip;
+	uint16_t listen; /* host byte order */
+	bool strict; /* replies: strict */
+};
+
+struct host_config {
+	char **interfaces;
+	unsigned interfaces_count;
+	struct ss_prefix *trusted_balancers;
+	unsigned trusted_balancers_count;
+	struct ss_prefix *backends;
+	unsigned backends_count;
+	struct dial *dial;
+	unsigned dial_count;
+	struct serve *serve;
+	unsigned serve_count;
+	enum tc_attach attach; /* key "attach": auto (default), tcx, clsact */
+	char *cgroup; /* key "cgroup": a cgroup2 folder; NULL: the root of the mounted cgroup2 */
+};
+
+struct backend_config {
+	char name[SS_LB_NAME_LEN];
+	struct ss_endpoint address;
+	uint32_t weight; /* 0 to 65535; default 100; 0: no new connections */
+	enum ss_backend_state state; /* key "state": up (default), drain */
+};
+
+struct service_config {
+	char name[SS_LB_NAME_LEN];
+	struct ss_endpoint vip;
+	enum ss_scheduler scheduler; /* key "scheduler": maglev (default), round-robin */
+	struct backend_config *backends;
+	unsigned backends_count;
+};
+
+struct balancer_config {
+	char **interfaces;
+	unsigned interfaces_count;
+	struct service_config *services;
+	unsigned services_count;
+};
+
+/* One file: a "host" mapping, or a "balancer" mapping with a "services" list, or both. */
+struct config {
+	struct host_config *host; /* NULL: not in the file */
+	struct balancer_config *balancer; /* NULL: not in the file */
+};
+
+/*
+ * Reads the configuration in the file @path. Returns 0 and the configuration in *@out (to be
+ * freed with config_free()), or a negative errno with @err set to one line of the form
+ * "FILE:LINE: KEY: what is wrong; what was expected". *@out is untouched on failure.
+ */
+int config_load(const char *path, struct config **out, struct error *err);
+
+/* The same for the @len bytes of YAML at @text; @name stands in for the file in errors. */
+int config_parse(const char *name, const char *text, size_t len, struct config **out,
+		 struct error *err);
+
+/* Frees @c; NULL is fine. */
+void config_free(struct config *c);
+
+#endif

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "host.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "host.skel.h"
+#include "map_sync.h"
+#include "platform.h"
+#include "tc.h"
+
+/* Pins beside those of the maps, which are named like the maps. */
+#define PIN_INGRESS "prog_ingress"
+#define PIN_EGRESS "prog_egress"
+#define PIN_SOCKOPS "prog_sockops"
+#define PIN_CONNECTIONS "prog_connections"
+#define PIN_SOCKOPS_LINK "link_sockops"
+
+/* Opens the pinned map @name and makes it hold exactly the given entries. */
+static int rule_sync(const struct pins *pins, const char *name, const void *keys, size_t key_size,
+		     const void *values, size_t value_size, size_t n, struct error *err)
+{
+	int fd = pins_get(pins, name), ret;
+
+	if (fd < 0)
+		return error_set(err, fd, "cannot open %s/%s: %s", pins->dir, name, strerror(-fd));
+	ret = map_sync(fd, keys, key_size, values, value_size, n);
+	close(fd);
+	if (ret == -E2BIG || ret == -ENOSPC)
+		return error_set(err, ret, "too many entries for \"%s\": the limit is 1024", name);
+	if (ret)
+		return error_set(err, ret, "cannot write %s/%s: %s", pins->dir, name,
+				 strerror(-ret));
+	return 0;
+}
+
+static int prefixes_sync(const struct pins *pins, const char *name,
+			 const struct ss_prefix *prefixes, unsigned n, struct error *err)
+{
+	__u32 *present = calloc(n + 1, sizeof(*present));
+	int ret;
+
+	if (!present)
+		return error_set(err, -ENOMEM, "out of memory");
+	ret = rule_sync(pins, name, prefixes, sizeof(*prefixes), present, sizeof(*present), n, err);
+	free(present);
+	return ret;
+}
+
+static int dial_sync(const struct pins *pins, const struct host_config *config, struct error *err)
+{
+	struct ss_prefix *keys = calloc(config->dial_count + 1, sizeof(*keys));
+	int ret;
+
+	if (!keys)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < config->dial_count; i++)
+		keys[i] = config->dial[i].prefix;
+	ret = prefixes_sync(pins, "dial", keys, config->dial_count, err);
+	free(keys);
+	return ret;
+}
+
+static int serve_sync(const struct pins *pins, const struct host_config *config,
+		      struct error *err)
+{
+	unsigned n = config->serve_count;
+	struct ss_endpoint *vips = calloc(n + 1, sizeof(*vips));
+	struct ss_serve *values = calloc(n + 1, sizeof(*values));
+	__u32 *ports = calloc(n + 1, sizeof(*ports));
+	int ret = -ENOMEM;
+
+	if (!vips || !values || !ports) {
+		error_set(err, ret, "out of memory");
+		goto out;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		vips[i] = config->serve[i].vip;
+		values[i].listen = SS_BE16(config->serve[i].listen);
+		values[i].strict = config->serve[i].strict;
+		ports[i] = config->serve[i].listen;
+	}
+	ret = rule_sync(pins, "serve", vips, sizeof(*vips), values, sizeof(*values), n, err);
+	if (!ret)
+		ret = rule_sync(pins, "listen_ports", ports, sizeof(*ports), ports, sizeof(*ports),
+				n, err);
+out:
+	free(ports);
+	free(values);
+	free(vips);
+	return ret;
+}
+
+/* The maps' contents: what the configuration says of services and prefixes. */
+static int rules_apply(const struct pins *pins, const struct host_config *config,
+		       struct error *err)
+{
+	int ret;
+
+	ret = prefixes_sync(pins, "backends", config->backends, config->backends_count, err);
+	if (!ret)
+		ret = prefixes_sync(pins, "trusted", config->trusted_balancers,
+				    config->trusted_balancers_count, err);
+	if (!ret)
+		ret = serve_sync(pins, config, err);
+	if (!ret)
+		ret = dial_sync(pins, config, err);
+	return ret;
+}
+
+static int programs_load(const struct pins *pins, struct error *err)
+{
+	struct host_bpf *skel = host_bpf__open();
+	int ret;
+
+	if (!skel)
+		return error_set(err, -errno, "cannot open the host programs: %s", strerror(errno));
+	ret = pins_use_for_maps(pins, skel->obj, err);
+	if (!ret && host_bpf__load(skel))
+		ret = error_set(err, -errno,
+				"the kernel refuses the host programs: %s (-v shows more)",
+				strerror(errno));
+	if (!ret)
+		ret = pins_put(pins, PIN_INGRESS,
+			       bpf_program__fd(skel->progs.sidestep_ingress), err);
+	if (!ret)
+		ret = pins_put(pins, PIN_EGRESS, bpf_program__fd(skel->progs.sidestep_egress), err);
+	if (!ret)
+		ret = pins_put(pins, PIN_SOCKOPS,
+			       bpf_program__fd(skel->progs.sidestep_sockops), err);
+	if (!ret)
+		ret = pins_put(pins, PIN_CONNECTIONS,
+			       bpf_program__fd(skel->progs.sidestep_connections), err);
+	host_bpf__destroy(skel);
+	return ret;
+}
+
+/* The pinned program @name on @interface. */
+static int interface_attach(const struct pins *pins, const char *name, int ifindex,
+			    const char *interface, enum tc_direction direction,
+			    enum tc_attach how, struct error *err)
+{
+	int fd = pins_get(pins, name), ret;
+
+	if (fd < 0)
+		return error_set(err, fd, "cannot open %s/%s: %s", pins->dir, name, strerror(-fd));
+	ret = tc_attach(pins, fd, ifindex, interface, direction, how, err);
+	close(fd);
+	return ret;
+}
+
+static int interfaces_attach(const struct pins *pins, const struct host_config *config,
+			     const int *ifindex, struct error *err)
+{
+	for (unsigned i = 0; i < config->interfaces_count; i++) {
+		const char *interface = config->interfaces[i];
+		int ret;
+
+		ret = interface_attach(pins, PIN_EGRESS, ifindex[i], interface,
+				       TC_DIRECTION_EGRESS, config->attach, err);
+		if (!ret)
+			ret = interface_attach(pins, PIN_INGRESS, ifindex[i], interface,
+					       TC_DIRECTION_INGRESS, config->attach, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* The cgroup that the pinned sockops link is on; 0 if there is none. */
+static __u64 sockops_cgroup(const struct pins *pins)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int fd = pins_get(pins, PIN_SOCKOPS_LINK);
+
+	if (fd < 0)
+		return 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		info.cgroup.cgroup_id = 0;
+	close(fd);
+	return info.cgroup.cgroup_id;
+}
+
+/* Attaches the sockops program to @cgroup. An old link elsewhere goes once the new one is there. */
+static int sockops_attach(const struct pins *pins, const char *cgroup, struct error *err)
+{
+	__u64 before = sockops_cgroup(pins), now = 0;
+	int cgroup_fd, prog_fd, link_fd, ret;
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	cgroup_fd = platform_cgroup2_open(cgroup, err);
+	if (cgroup_fd < 0)
+		return cgroup_fd;
+	prog_fd = pins_get(pins, PIN_SOCKOPS);
+	link_fd = prog_fd < 0 ? -1 :
+				bpf_link_create(prog_fd, cgroup_fd, BPF_CGROUP_SOCK_OPS, NULL);
+	ret = link_fd < 0 ? error_set(err, -errno, "cannot attach to the cgroup %s: %s", cgroup,
+				      strerror(errno)) :
+			    0;
+	if (!ret && !bpf_obj_get_info_by_fd(link_fd, &info, &len))
+		now = info.cgroup.cgroup_id;
+	if (!ret && (!before || before != now)) {
+		pins_unlink(pins, PIN_SOCKOPS_LINK);
+		ret = pins_put(pins, PIN_SOCKOPS_LINK, link_fd, err);
+	}
+	if (link_fd >= 0)
+		close(link_fd);
+	if (prog_fd >= 0)
+		close(prog_fd);
+	close(cgroup_fd);
+	return ret;
+}
+
+/* Finds the interfaces and the cgroup before anything is touched. */
+static int places_find(const struct host_config *config, const char *cgroup, int *ifindex,
+		       char cgroup_path[PLATFORM_PATH_LEN], struct error *err)
+{
+	int fd;
+
+	for (unsigned i = 0; i < config->interfaces_count; i++) {
+		ifindex[i] = platform_interface(config->interfaces[i], err);
+		if (ifindex[i] < 0)
+			return ifindex[i];
+	}
+	if (!cgroup)
+		cgroup = config->cgroup;
+	if (!cgroup) {
+		int ret = platform_cgroup2_root(cgroup_path, err);
+
+		if (ret)
+			return ret;
+	} else {
+		snprintf(cgroup_path, PLATFORM_PATH_LEN, "%s", cgroup);
+	}
+	fd = platform_cgroup2_open(cgroup_path, err);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* Egress and ingress first, sockops last: nothing is asked for or granted that cannot be kept. */
+static int host_apply(const struct pins *pins, const struct host_config *config,
+		      const char *cgroup, const int *ifindex, struct error *err)
+{
+	int ret;
+
+	ret = rules_apply(pins, config, err);
+	if (!ret)
+		ret = interfaces_attach(pins, config, ifindex, err);
+	if (!ret)
+		ret = sockops_attach(pins, cgroup, err);
+	if (!ret)
+		tc_detach_others(pins, ifindex, config->interfaces_count);
+	return ret;
+}
+
+static int host_start(const struct pins *pins, struct error *err)
+{
+	int ret = pins_mkdir(pins, err);
+
+	if (!ret)
+		ret = programs_load(pins, err);
+	return ret;
+}
+
+static void host_remove(const struct pins *pins)
+{
+	pins_unlink(pins, PIN_SOCKOPS_LINK);
+	tc_detach_others(pins, NULL, 0);
+	pins_remove(pins);
+}
+
+int host_up(const struct pins *pins, const struct host_config *config, const char *cgroup,
+	    struct error *err)
+{
+	enum pins_state state = pins_state(pins, err);
+	char cgroup_path[PLATFORM_PATH_LEN];
+	int *ifindex, ret = 0;
+
+	if (state == PINS_OTHER)
+		return -EEXIST;
+	ifindex = calloc(config->interfaces_count + 1, sizeof(*ifindex));
+	if (!ifindex)
+		return error_set(err, -ENOMEM, "out of memory");
+	ret = places_find(config, cgroup, ifindex, cgroup_path, err);
+	if (ret)
+		goto out;
+	if (state == PINS_BROKEN)
+		host_remove(pins);
+	if (state != PINS_OURS)
+		ret = host_start(pins, err);
+	if (!ret)
+		ret = host_apply(pins, config, cgroup_path, ifindex, err);
+	if (!ret && state != PINS_OURS)
+		ret = pins_commit(pins, err);
+	if (ret && state != PINS_OURS)
+		host_remove(pins);
+out:
+	free(ifindex);
+	return ret;
+}
+
+static void count_rewritten(const struct ss_conn_record *record, void *arg)
+{
+	if (record->conn.rewrite && record->conn.role != SS_ROLE_LISTENER)
+		++*(unsigned *)arg;
+}
+
+int host_down(const struct pins *pins, bool force, struct error *err)
+{
+	enum pins_state state = pins_state(pins, NULL);
+	unsigned live = 0;
+
+	if (state == PINS_NONE)
+		return 0;
+	pins_unlink(pins, PIN_SOCKOPS_LINK);
+	if (!force && state != PINS_BROKEN &&
+	    !host_connections(pins, count_rewritten, &live, NULL) && live)
+		return error_set(err, -EBUSY,
+				 "%u redirected connection%s still need%s the programs; no new ones "
+				 "are redirected now. Try again later, or break them with --force",
+				 live, live == 1 ? "" : "s", live == 1 ? "s" : "");
+	host_remove(pins);
+	return 0;
+}
+
+int host_counters(const struct pins *pins, __u64 out[SS_HOST_COUNTER_MAX], struct error *err)
+{
+	int fd = pins_get(pins, "counters"), ret;
+
+	ret = fd < 0 ? fd : map_counters_read(fd, out, SS_HOST_COUNTER_MAX);
+	if (fd >= 0)
+		close(fd);
+	if (ret)
+		return error_set(err, ret, "cannot read %s/counters: %s", pins->dir, strerror(-ret));
+	return 0;
+}
+
+/* An iterator over the sockets of the map @map_fd: a file that reads as the program @prog_fd says. */
+static int iterator_open(int prog_fd, int map_fd)
+{
+	union bpf_iter_link_info info = { .map.map_fd = map_fd };
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
+	int link_fd, fd;
+
+	link_fd = bpf_link_create(prog_fd, 0, BPF_TRACE_ITER, &opts);
+	if (link_fd < 0)
+		return -errno;
+	fd = bpf_iter_create(link_fd);
+	if (fd < 0)
+		fd = -errno;
+	close(link_fd);
+	return fd;
+}
+
+int host_connections(const struct pins *pins,
+		     void (*fn)(const struct ss_conn_record *record, void *arg), void *arg,
+		     struct error *err)
+{
+	int prog_fd = pins_get(pins, PIN_CONNECTIONS), map_fd = pins_get(pins, "conns");
+	struct ss_conn_record record;
+	int fd = -ENOENT;
+	FILE *file = NULL;
+
+	if (prog_fd >= 0 && map_fd >= 0)
+		fd = iterator_open(prog_fd, map_fd);
+	if (fd >= 0)
+		file = fdopen(fd, "r");
+	while (file && fread(&record, sizeof(record), 1, file) == 1)
+		fn(&record, arg);
+	if (file)
+		fclose(file);
+	if (prog_fd >= 0)
+		close(prog_fd);
+	if (map_fd >= 0)
+		close(map_fd);
+	return file ? 0 : error_set(err, fd, "cannot read the connections: %s", strerror(-fd));
+}
+
+void host_services(const struct pins *pins,
+		   void (*fn)(const struct ss_endpoint *vip, const struct ss_serve *serve,
+			      void *arg),
+		   void *arg)
+{
+	struct ss_endpoint key, *prev = NULL;
+	struct ss_serve value;
+	int fd = pins_get(pins, "serve");
+
+	if (fd < 0)
+		return;
+	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
+		if (!bpf_map_lookup_elem(fd, &key, &value))
+			fn(&key, &value, arg);
+	close(fd);
+}
+
+void host_prefixes(const struct pins *pins, const char *name,
+		   void (*fn)(const struct ss_prefix *prefix, void *arg), void *arg)
+{
+	struct ss_prefix key, *prev = NULL;
+	int fd = pins_get(pins, name);
+
+	if (fd < 0)
+		return;
+	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
+		fn(&key, arg);
+	close(fd);
+}

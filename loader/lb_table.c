@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "lb_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "maglev.h"
+
+static bool takes_connections(const struct backend_config *b)
+{
+	return b->state == SS_BACKEND_UP && b->weight > 0;
+}
+
+/* Puts the backends of @service that do (or do not) take connections behind those in @out. */
+static void append_backends(const struct service_config *service, const uint32_t *ids,
+			    bool active, struct ss_lb_table *out)
+{
+	for (unsigned i = 0; i < service->backends_count; i++) {
+		const struct backend_config *b = &service->backends[i];
+		struct ss_lb_backend_info *info = &out->info[out->backends];
+
+		if (takes_connections(b) != active)
+			continue;
+		out->backend[out->backends].endpoint = b->address;
+		out->backend[out->backends].id = ids[i];
+		snprintf(info->name, sizeof(info->name), "%s", b->name);
+		info->weight = b->weight;
+		info->state = b->state;
+		out->backends++;
+	}
+}
+
+int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
+		   struct ss_lb_table *out)
+{
+	struct slot_backend *weighted;
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	snprintf(out->name, sizeof(out->name), "%s", service->name);
+	out->scheduler = service->scheduler;
+	out->index = index;
+	append_backends(service, ids, true, out);
+	out->active = out->backends;
+	append_backends(service, ids, false, out);
+	if (!out->active)
+		return 0;
+
+	weighted = calloc(out->active, sizeof(*weighted));
+	if (!weighted)
+		return -ENOMEM;
+	for (unsigned i = 0; i < out->active; i++) {
+		const struct ss_endpoint *endpoint = &out->backend[i].endpoint;
+
+		weighted[i].hash = slot_hash(endpoint, sizeof(*endpoint));
+		weighted[i].weight = out->info[i].weight;
+	}
+	if (service->scheduler == SS_SCHED_ROUND_ROBIN)
+		err = round_robin_fill(out->slot, SS_LB_SLOTS, weighted, out->active);
+	else
+		err = maglev_fill(out->slot, SS_LB_SLOTS, weighted, out->active);
+	free(weighted);
+	return err;
+}
+
+int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint *vip,
+		       struct service_config *out)
+{
+	struct service_config service = {
+		.vip = *vip,
+		.scheduler = table->scheduler,
+		.backends_count = table->backends,
+	};
+
+	service.backends = calloc(table->backends + 1, sizeof(*service.backends));
+	if (!service.backends)
+		return -ENOMEM;
+	snprintf(service.name, sizeof(service.name), "%s", table->name);
+	for (unsigned i = 0; i < table->backends; i++) {
+		struct backend_config *b = &service.backends[i];
+
+		snprintf(b->name, sizeof(b->name), "%s", table->info[i].name);
+		b->address = table->backend[i].endpoint;
+		b->weight = table->info[i].weight;
+		b->state = table->info[i].state;
+	}
+	*out = service;
+	return 0;
+}
+
+void service_config_done(struct service_config *service)
+{
+	free(service->backends);
+	service->backends = NULL;
+	service->backends_count = 0;
+}
+
+const char *scheduler_name(enum ss_scheduler scheduler)
+{
+	return scheduler == SS_SCHED_ROUND_ROBIN ? "round-robin" : "maglev";
+}
+
+const char *backend_state_name(enum ss_backend_state state)
+{
+	return state == SS_BACKEND_DRAIN ? "drain" : "up";
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What the machine must offer before anything is loaded, and where things are on it. Each check
+ * fails with one line that says what to do.
+ */
+#ifndef SIDESTEP_PLATFORM_H
+#define SIDESTEP_PLATFORM_H
+
+#include <stdbool.h>
+
+#include "error.h"
+
+#define PLATFORM_PATH_LEN 512
+
+/* Root, kernel release, BTF, and a bpf file system where @pin_dir is to be (mounted if need be). */
+int platform_check(const char *pin_dir, struct error *err);
+
+/* The root of the cgroup2 hierarchy into @path, or an error if none is mounted. */
+int platform_cgroup2_root(char path[PLATFORM_PATH_LEN], struct error *err);
+
+/* Opens the cgroup2 folder @path. Returns a file descriptor, or a negative errno with @err set. */
+int platform_cgroup2_open(const char *path, struct error *err);
+
+/*
+ * Index of the Ethernet interface @name in this network namespace, or a negative errno with @err
+ * set (missing, or not an Ethernet interface).
+ */
+int platform_interface(const char *name, struct error *err);
+
+/*
+ * Does the kernel forward packets that come in by @interface? @family: "ipv4" or "ipv6". Returns 0,
+ * or -EPERM with @err saying how to switch it on.
+ */
+int platform_forwarding(const char *interface, const char *family, struct error *err);
+
+/*
+ * One sidestep command at a time may change what lies below @pin_dir. Returns a file descriptor
+ * that holds the lock until it is closed, or a negative errno with @err set.
+ */
+int platform_lock(const char *pin_dir, struct error *err);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * TC programs on interfaces: by TCX links where the kernel has them (6.6), else by clsact filters.
+ * Either way other people's programs on the same hook stay, and a pin records what is ours:
+ * "tcx_DIRECTION_IFINDEX" (the link), or "clsact_DIRECTION_IFINDEX_HANDLE_PRIORITY" (the program).
+ */
+#ifndef SIDESTEP_TC_H
+#define SIDESTEP_TC_H
+
+#include "config.h"
+#include "error.h"
+#include "pins.h"
+
+enum tc_direction { TC_DIRECTION_INGRESS, TC_DIRECTION_EGRESS };
+
+const char *tc_direction_name(enum tc_direction direction);
+
+/*
+ * Attaches @prog_fd to @ifindex, named @interface in errors, unless the pins say that it is.
+ * Returns 0 or a negative errno with @err set.
+ */
+int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *interface,
+	      enum tc_direction direction, enum tc_attach how, struct error *err);
+
+/* One attached program. */
+struct tc_attached {
+	int ifindex;
+	enum tc_direction direction;
+	bool tcx;
+	__u32 handle, priority; /* clsact only */
+};
+
+/* Reads a pin's name. Returns 0, or -EINVAL if it is not one of a TC program. */
+int tc_attached_parse(const char *name, struct tc_attached *out);
+
+/* Detaches the programs of every interface that is not in @keep (@n interface indices). */
+void tc_detach_others(const struct pins *pins, const int *keep, unsigned n);
+
+#endif

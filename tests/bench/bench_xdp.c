@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, and
+ * a redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, both schedulers.
+ *
+ * All variants run in turn within a round, pinned to one processor; the figure is the median over
+ * the rounds, less the median of the wrapper's own cost. Prints JSON: key -> {median, min, max}.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <jansson.h>
+
+#include <sidestep/option.h>
+
+#include "address.h"
+#include "bench.h"
+#include "bench.skel.h"
+#include "lb_maps.h"
+#include "../packet.h"
+
+#define ROUNDS_MAX 99
+#define BACKENDS 100
+
+/* One thing to time. */
+struct variant {
+	const char *key;
+	const char *src, *dst;
+	unsigned flows; /* a power of two; 0: the empty program */
+	double ns[ROUNDS_MAX];
+	double wrapper_ns[ROUNDS_MAX];
+};
+
+static struct variant variants[] = {
+	{ .key = "xdp_empty_ns" },
+	{ .key = "xdp_syn_1_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 1 },
+	{ .key = "xdp_syn_64k_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 65536 },
+	{ .key = "xdp_syn_1m_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 1 << 20 },
+	{ .key = "xdp_syn6_1_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 1 },
+	{ .key = "xdp_syn6_64k_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 65536 },
+	{ .key = "xdp_syn6_1m_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 1 << 20 },
+	{ .key = "xdp_rr_64k_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:81", .flows = 65536 },
+	{ .key = "xdp_rr6_64k_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:81", .flows = 65536 },
+};
+#define VARIANTS (sizeof(variants) / sizeof(*variants))
+
+static void die(const char *what)
+{
+	fprintf(stderr, "bench_xdp: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* Linux' default SYN options with the request behind them. */
+static void build_syn(const struct variant *v, struct packet_buf *p)
+{
+	uint8_t options[40] = { 2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7 };
+	struct packet_spec spec = { .src = v->src, .dst = v->dst, .flags = "S", .options = options };
+	struct ss_endpoint src, dst;
+
+	endpoint_parse(v->src, &src);
+	endpoint_parse(v->dst, &dst);
+	if (ss_addr_is_v4(&dst.addr)) {
+		struct ss_opt_request4 request = { ss_opt_head(SS_REQUEST4), dst.addr.w[3],
+						   src.addr.w[3], dst.port, src.port };
+
+		memcpy(options + 20, &request, sizeof(request));
+		spec.options_len = 20 + sizeof(request);
+	} else {
+		struct ss_opt_addr6 request = { .head = ss_opt_head(SS_REQUEST6) };
+
+		memcpy(request.addr, &dst.addr, 16);
+		memcpy(options + 20, &request, sizeof(request));
+		spec.options_len = 20 + sizeof(request);
+	}
+	packet_build(p, &spec);
+}
+
+static double run(int prog_fd, unsigned repeat)
+{
+	uint8_t in[BENCH_PACKET_LEN] = { 0 }, out[BENCH_PACKET_LEN + 64];
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_size_in = sizeof(in),
+		    .data_out = out, .data_size_out = sizeof(out), .repeat = repeat);
+
+	if (bpf_prog_test_run_opts(prog_fd, &opts))
+		die("BPF_PROG_TEST_RUN");
+	if (opts.retval != 3 /* XDP_TX */) {
+		fprintf(stderr, "bench_xdp: the program returned %u, not XDP_TX\n", opts.retval);
+		exit(1);
+	}
+	return opts.duration;
+}
+
+static void measure(struct bench_bpf *skel, struct variant *v, unsigned round, unsigned repeat)
+{
+	struct packet_buf p;
+
+	if (!v->flows) {
+		v->ns[round] = run(bpf_program__fd(skel->progs.bench_empty), repeat);
+		return;
+	}
+	build_syn(v, &p);
+	memcpy(skel->bss->packet.bytes, p.bytes, BENCH_PACKET_LEN);
+	skel->bss->packet.flow_mask = v->flows - 1;
+	skel->bss->packet.ip6 = p.bytes[p.l3] >> 4 == 6;
+	v->wrapper_ns[round] = run(bpf_program__fd(skel->progs.bench_wrapper), repeat);
+	v->ns[round] = run(bpf_program__fd(skel->progs.bench_balancer), repeat);
+}
+
+static void service_fill(struct service_config *service, const char *vip, int scheduler)
+{
+	bool v4 = vip[0] != '[';
+
+	service->scheduler = scheduler;
+	endpoint_parse(vip, &service->vip);
+	snprintf(service->name, sizeof(service->name), "%s", vip);
+	service->backends = calloc(BACKENDS, sizeof(*service->backends));
+	service->backends_count = BACKENDS;
+	for (int i = 0; i < BACKENDS; i++) {
+		char text[ADDRESS_TEXT_LEN];
+
+		snprintf(text, sizeof(text), v4 ? "10.0.3.%d:8080" : "[fd00:1::%x]:80", i + 1);
+		endpoint_parse(text, &service->backends[i].address);
+		snprintf(service->backends[i].name, SS_LB_NAME_LEN, "s%d", i + 1);
+		service->backends[i].weight = 100;
+	}
+}
+
+/* Every backend's next hop is known and stays fresh: what is timed is the balancer, not the FIB. */
+static void hops_fill(const struct lb_maps *maps)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+
+	for (int i = 0; i < cpus; i++) {
+		each[i].fresh_until = ~0ULL;
+		each[i].ifindex = if_nametoindex("lo"); /* TEST_RUN's ingress interface */
+	}
+	for (__u32 id = 0; id < 4 * BACKENDS; id++)
+		if (bpf_map_update_elem(maps->backend_cpu, &id, each, BPF_ANY))
+			die("backend_cpu");
+	free(each);
+}
+
+static void setup(struct bench_bpf *skel)
+{
+	struct lb_maps maps = {
+		.services = bpf_map__fd(skel->maps.services),
+		.tables = bpf_map__fd(skel->maps.tables),
+		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+	};
+	struct service_config services[4] = {};
+	struct error err;
+
+	service_fill(&services[0], "10.99.0.1:80", SS_SCHED_MAGLEV);
+	service_fill(&services[1], "[fd00:99::1]:80", SS_SCHED_MAGLEV);
+	service_fill(&services[2], "10.99.0.1:81", SS_SCHED_ROUND_ROBIN);
+	service_fill(&services[3], "[fd00:99::1]:81", SS_SCHED_ROUND_ROBIN);
+	if (lb_services_apply(&maps, services, 4, &err) < 0) {
+		fprintf(stderr, "bench_xdp: %s\n", err.text);
+		exit(1);
+	}
+	hops_fill(&maps);
+	for (int i = 0; i < 4; i++)
+		free(services[i].backends);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The rounds' figures, each less its own wrapper's, sorted. */
+static void result_add(json_t *out, struct variant *v, unsigned rounds)
+{
+	for (unsigned i = 0; i < rounds; i++)
+		v->ns[i] -= v->wrapper_ns[i];
+	qsort(v->ns, rounds, sizeof(*v->ns), by_value);
+	json_object_set_new(out, v->key,
+			    json_pack("{s:f,s:f,s:f,s:i}", "median", v->ns[rounds / 2], "min",
+				      v->ns[0], "max", v->ns[rounds - 1], "rounds", rounds));
+}
+
+int main(int argc, char **argv)
+{
+	unsigned rounds = argc > 1 ? atoi(argv[1]) : 15, repeat = argc > 2 ? atoi(argv[2]) : 2000000;
+	struct bench_bpf *skel;
+	json_t *out;
+	cpu_set_t cpus;
+
+	if (rounds < 1 || rounds > ROUNDS_MAX || repeat < 1) {
+		fprintf(stderr, "usage: bench_xdp [ROUNDS (1 to %d) [REPEATS]]\n", ROUNDS_MAX);
+		return 2;
+	}
+	CPU_ZERO(&cpus);
+	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		die("sched_setaffinity");
+	skel = bench_bpf__open_and_load();
+	if (!skel)
+		die("cannot load the programs");
+	setup(skel);
+	for (unsigned round = 0; round < rounds; round++)
+		for (unsigned i = 0; i < VARIANTS; i++)
+			measure(skel, &variants[i], round, repeat);
+	out = json_object();
+	for (unsigned i = 0; i < VARIANTS; i++)
+		result_add(out, &variants[i], rounds);
+	json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
+	printf("\n");
+	json_decref(out);
+	bench_bpf__destroy(skel);
+	return 0;
+}

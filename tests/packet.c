@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "packet.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <linux/if_ether.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "address.h"
+
+static void put16(uint8_t *p, uint16_t v)
+{
+	p[0] = v >> 8;
+	p[1] = v & 0xff;
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return p[0] << 8 | p[1];
+}
+
+static uint32_t sum16(const uint8_t *p, unsigned len, uint32_t sum)
+{
+	for (unsigned i = 0; i + 1 < len; i += 2)
+		sum += get16(p + i);
+	if (len & 1)
+		sum += p[len - 1] << 8;
+	return sum;
+}
+
+static uint16_t fold(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+static int is_ipv4(const struct packet_buf *p)
+{
+	return p->bytes[p->l3] >> 4 == 4;
+}
+
+/* The TCP checksum over the pseudo-header and the segment; 0 if the field in place is right. */
+static uint16_t tcp_sum(const struct packet_buf *p)
+{
+	const uint8_t *l3 = p->bytes + p->l3;
+	unsigned len;
+	uint32_t sum;
+
+	if (is_ipv4(p)) {
+		len = get16(l3 + 2) - (p->l4 - p->l3);
+		sum = sum16(l3 + 12, 8, IPPROTO_TCP + len);
+	} else {
+		len = get16(l3 + 4) + 40 - (p->l4 - p->l3);
+		sum = sum16(l3 + 8, 32, IPPROTO_TCP + len);
+	}
+	return fold(sum16(p->bytes + p->l4, len, sum));
+}
+
+void packet_checksum(struct packet_buf *p)
+{
+	uint8_t *l3 = p->bytes + p->l3;
+
+	if (is_ipv4(p)) {
+		put16(l3 + 10, 0);
+		put16(l3 + 10, fold(sum16(l3, (l3[0] & 15) * 4, 0)));
+	}
+	put16(p->bytes + p->l4 + 16, 0);
+	put16(p->bytes + p->l4 + 16, tcp_sum(p));
+}
+
+int packet_checksum_ok(const struct packet_buf *p)
+{
+	const uint8_t *l3 = p->bytes + p->l3;
+
+	if (is_ipv4(p) && fold(sum16(l3, (l3[0] & 15) * 4, 0)))
+		return 0;
+	return tcp_sum(p) == 0;
+}
+
+static void put(struct packet_buf *p, const void *data, unsigned len)
+{
+	assert(p->len + len <= PACKET_MAX);
+	memcpy(p->bytes + p->len, data, len);
+	p->len += len;
+}
+
+static void put_ethernet(struct packet_buf *p, const struct packet_spec *spec, uint16_t proto)
+{
+	static const uint8_t macs[12] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2 };
+	uint8_t tag[4], type[2];
+
+	put(p, macs, sizeof(macs));
+	if (spec->vlan) {
+		put16(tag, ETH_P_8021Q);
+		put16(tag + 2, spec->vlan);
+		put(p, tag, sizeof(tag));
+	}
+	put16(type, proto);
+	put(p, type, sizeof(type));
+}
+
+static void put_ipv4(struct packet_buf *p, const struct packet_spec *spec,
+		     const struct ss_endpoint *src, const struct ss_endpoint *dst, unsigned len)
+{
+	uint8_t ip[20] = { 0 };
+
+	ip[0] = 0x40 | (5 + spec->ip_options_len / 4);
+	put16(ip + 2, 20 + spec->ip_options_len + len);
+	put16(ip + 6, 0x4000); /* don't fragment */
+	ip[8] = spec->ttl ? spec->ttl : 64;
+	ip[9] = IPPROTO_TCP;
+	memcpy(ip + 12, &src->addr.w[3], 4);
+	memcpy(ip + 16, &dst->addr.w[3], 4);
+	put(p, ip, sizeof(ip));
+}
+
+static void put_ipv6(struct packet_buf *p, const struct packet_spec *spec,
+		     const struct ss_endpoint *src, const struct ss_endpoint *dst, unsigned len)
+{
+	uint8_t ip[40] = { 0x60 };
+
+	put16(ip + 4, spec->ip_options_len + len);
+	ip[6] = spec->ip_options_len ? spec->ip6_next : IPPROTO_TCP;
+	ip[7] = spec->ttl ? spec->ttl : 64;
+	memcpy(ip + 8, &src->addr, 16);
+	memcpy(ip + 24, &dst->addr, 16);
+	put(p, ip, sizeof(ip));
+}
+
+static uint8_t tcp_flags(const char *letters)
+{
+	static const char names[] = "FSRPA";
+	uint8_t flags = 0;
+
+	for (; *letters; letters++) {
+		const char *at = strchr(names, *letters);
+
+		assert(at);
+		flags |= 1 << (at - names);
+	}
+	return flags;
+}
+
+static void put_tcp(struct packet_buf *p, const struct packet_spec *spec, __be16 sport,
+		    __be16 dport)
+{
+	unsigned options_len = (spec->options_len + 3) & ~3u;
+	uint8_t tcp[60] = { 0 };
+
+	assert(options_len <= 40);
+	memcpy(tcp, &sport, 2);
+	memcpy(tcp + 2, &dport, 2);
+	put16(tcp + 4, spec->seq >> 16);
+	put16(tcp + 6, spec->seq & 0xffff);
+	put16(tcp + 8, spec->ack >> 16);
+	put16(tcp + 10, spec->ack & 0xffff);
+	tcp[12] = (5 + options_len / 4) << 4;
+	tcp[13] = tcp_flags(spec->flags);
+	put16(tcp + 14, 64240);
+	if (spec->options_len)
+		memcpy(tcp + 20, spec->options, spec->options_len);
+	put(p, tcp, 20 + options_len);
+}
+
+void packet_build(struct packet_buf *p, const struct packet_spec *spec)
+{
+	unsigned tcp_len = 20 + ((spec->options_len + 3) & ~3u) + spec->payload_len;
+	struct ss_endpoint src, dst;
+	int err;
+
+	memset(p, 0, sizeof(*p));
+	err = endpoint_parse(spec->src, &src) | endpoint_parse(spec->dst, &dst);
+	assert(!err);
+	(void)err;
+	if (ss_addr_is_v4(&dst.addr)) {
+		put_ethernet(p, spec, ETH_P_IP);
+		p->l3 = p->len;
+		put_ipv4(p, spec, &src, &dst, tcp_len);
+	} else {
+		put_ethernet(p, spec, ETH_P_IPV6);
+		p->l3 = p->len;
+		put_ipv6(p, spec, &src, &dst, tcp_len);
+	}
+	if (spec->ip_options_len)
+		put(p, spec->ip_options, spec->ip_options_len);
+	p->l4 = p->len;
+	put_tcp(p, spec, src.port, dst.port);
+	if (spec->payload_len)
+		put(p, spec->payload, spec->payload_len);
+	packet_checksum(p);
+}
+
+static const char *endpoint_text(const struct packet_buf *p, unsigned addr4, unsigned addr6,
+				 unsigned port, char *buf)
+{
+	struct ss_endpoint e = {};
+
+	if (is_ipv4(p)) {
+		__be32 ip;
+
+		memcpy(&ip, p->bytes + p->l3 + addr4, 4);
+		e.addr = ss_addr_v4(ip);
+	} else {
+		memcpy(&e.addr, p->bytes + p->l3 + addr6, 16);
+	}
+	memcpy(&e.port, p->bytes + p->l4 + port, 2);
+	return endpoint_format(&e, buf);
+}
+
+const char *packet_src(const struct packet_buf *p)
+{
+	static char buf[ADDRESS_TEXT_LEN];
+
+	return endpoint_text(p, 12, 8, 0, buf);
+}
+
+const char *packet_dst(const struct packet_buf *p)
+{
+	static char buf[ADDRESS_TEXT_LEN];
+
+	return endpoint_text(p, 16, 24, 2, buf);
+}
