@@ -1,0 +1,606 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* The configuration file: what every key becomes, and the one line for every mistake in it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "address.h"
+#include "config.h"
+
+#define ROWS(table) (sizeof(table) / sizeof((table)[0]))
+
+/* Parses @text, which must be fine. */
+static struct config *good(const char *text)
+{
+	struct config *c = NULL;
+	struct error err = { "" };
+
+	if (config_parse("f", text, strlen(text), &c, &err))
+		fail_msg("%s", err.text);
+	assert_non_null(c);
+	return c;
+}
+
+static void prefix_is(const struct ss_prefix *prefix, const char *text)
+{
+	char buf[ADDRESS_TEXT_LEN];
+
+	assert_string_equal(prefix_format(prefix, buf), text);
+}
+
+static void endpoint_is(const struct ss_endpoint *endpoint, const char *text)
+{
+	char buf[ADDRESS_TEXT_LEN];
+
+	assert_string_equal(endpoint_format(endpoint, buf), text);
+}
+
+static void host_of_the_manual(void **state)
+{
+	struct config *c = good("# clients and servers\n"
+				"host:\n"
+				"  interfaces: [eth0, eth1]\n"
+				"  trusted_balancers: [10.0.2.0/24]          # only these\n"
+				"  backends: [10.0.0.0/16, \"fd00:1::/64\"]\n"
+				"  dial: [10.99.0.0/24, \"[fd00:99::1]:443\", \"10.98.0.1:80\"]\n"
+				"  serve:\n"
+				"    - {vip: \"10.99.0.1:80\", listen: 8080, replies: classic}\n"
+				"    - vip: \"[fd00:99::1]:443\"\n"
+				"  attach: clsact\n"
+				"  cgroup: /sys/fs/cgroup/apps\n");
+	const struct host_config *host = c->host;
+
+	(void)state;
+	assert_null(c->balancer);
+	assert_int_equal(host->interfaces_count, 2);
+	assert_string_equal(host->interfaces[0], "eth0");
+	assert_string_equal(host->interfaces[1], "eth1");
+	assert_int_equal(host->trusted_balancers_count, 1);
+	prefix_is(&host->trusted_balancers[0], "10.0.2.0/24");
+	assert_int_equal(host->backends_count, 2);
+	prefix_is(&host->backends[0], "10.0.0.0/16");
+	assert_int_equal(host->backends[0].prefixlen, 32 + 96 + 16);
+	prefix_is(&host->backends[1], "fd00:1::/64");
+	assert_int_equal(host->backends[1].prefixlen, 32 + 64);
+	assert_int_equal(host->dial_count, 3);
+	prefix_is(&host->dial[0].prefix, "10.99.0.0/24");
+	assert_int_equal(host->dial[0].prefix.prefixlen, 32 + 96 + 24);
+	assert_int_equal(host->dial[0].prefix.port, 0);
+	prefix_is(&host->dial[1].prefix, "[fd00:99::1]:443");
+	assert_int_equal(host->dial[1].prefix.prefixlen, 32 + 128);
+	assert_int_equal(host->dial[1].prefix.port, SS_BE16(443));
+	assert_int_equal(host->dial[1].prefix.pad, 0);
+	prefix_is(&host->dial[2].prefix, "10.98.0.1:80");
+	assert_int_equal(host->dial[2].prefix.prefixlen, 32 + 128);
+	assert_int_equal(host->serve_count, 2);
+	endpoint_is(&host->serve[0].vip, "10.99.0.1:80");
+	assert_int_equal(host->serve[0].listen, 8080);
+	assert_false(host->serve[0].strict);
+	endpoint_is(&host->serve[1].vip, "[fd00:99::1]:443");
+	assert_int_equal(host->serve[1].listen, 443);
+	assert_int_equal(host->attach, TC_ATTACH_CLSACT);
+	assert_string_equal(host->cgroup, "/sys/fs/cgroup/apps");
+	config_free(c);
+}
+
+static void balancer_of_the_manual(void **state)
+{
+	struct config *c = good("balancer:\n"
+				"  interfaces: [eth0]\n"
+				"services:\n"
+				"  - name: web\n"
+				"    vip: 10.99.0.1:80\n"
+				"    scheduler: round-robin\n"
+				"    backends:\n"
+				"      - {name: s1, address: \"10.0.3.2:8080\", weight: 7}\n"
+				"      - {name: s2, address: 10.0.3.3:80, state: drain}\n"
+				"      - {name: s3, address: 10.0.3.4:80, state: up, weight: 0}\n"
+				"      - {name: s4, address: 10.0.3.5:80, weight: 65535}\n"
+				"  - name: web6\n"
+				"    vip: \"[fd00:99::1]:80\"\n"
+				"    backends: [{name: s1, address: \"[fd00:1::2]:80\"}]\n"
+				"  - {name: none, vip: 10.99.0.1:81, scheduler: maglev}\n");
+	const struct service_config *web, *web6, *none;
+
+	(void)state;
+	assert_null(c->host);
+	assert_int_equal(c->balancer->interfaces_count, 1);
+	assert_string_equal(c->balancer->interfaces[0], "eth0");
+	assert_int_equal(c->balancer->services_count, 3);
+	web = &c->balancer->services[0];
+	assert_string_equal(web->name, "web");
+	endpoint_is(&web->vip, "10.99.0.1:80");
+	assert_int_equal(web->scheduler, SS_SCHED_ROUND_ROBIN);
+	assert_int_equal(web->backends_count, 4);
+	assert_string_equal(web->backends[0].name, "s1");
+	endpoint_is(&web->backends[0].address, "10.0.3.2:8080");
+	assert_int_equal(web->backends[0].weight, 7);
+	assert_int_equal(web->backends[0].state, SS_BACKEND_UP);
+	assert_int_equal(web->backends[1].weight, 100);
+	assert_int_equal(web->backends[1].state, SS_BACKEND_DRAIN);
+	assert_int_equal(web->backends[2].weight, 0);
+	assert_int_equal(web->backends[2].state, SS_BACKEND_UP);
+	assert_int_equal(web->backends[3].weight, 65535);
+	web6 = &c->balancer->services[1];
+	assert_int_equal(web6->scheduler, SS_SCHED_MAGLEV);
+	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
+	none = &c->balancer->services[2];
+	assert_string_equal(none->name, "none");
+	assert_int_equal(none->backends_count, 0);
+	assert_null(none->backends);
+	config_free(c);
+}
+
+static void defaults(void **state)
+{
+	struct config *c = good("host:\n  interfaces: [eth0]\n");
+
+	(void)state;
+	assert_int_equal(c->host->trusted_balancers_count, 0);
+	assert_int_equal(c->host->backends_count, 0);
+	assert_int_equal(c->host->dial_count, 0);
+	assert_int_equal(c->host->serve_count, 0);
+	assert_int_equal(c->host->attach, TC_ATTACH_AUTO);
+	assert_null(c->host->cgroup);
+	config_free(c);
+}
+
+/* Forms that the text may take; all are read without complaint. */
+static const struct {
+	const char *why;
+	const char *text;
+} good_rows[] = {
+	{ "JSON", "{\"host\": {\"interfaces\": [\"eth0\"], \"attach\": \"tcx\",\n"
+		  "\"serve\": [{\"vip\": \"10.99.0.1:80\", \"listen\": 8080}]},\n"
+		  "\"balancer\": {\"interfaces\": [\"eth0\"]}, \"services\": []}" },
+	{ "JSON with tabs and nulls",
+	  "{\n\t\"host\": {\n\t\t\"interfaces\": [\"eth0\"],\n\t\t\"cgroup\": null,\n"
+	  "\t\t\"dial\": null\n\t}\n}\n" },
+	{ "both roles", "host: {interfaces: [a]}\nbalancer: {interfaces: [a]}\n" },
+	{ "lists left empty", "balancer: {interfaces: [a]}\nservices:\n" },
+	{ "backends left empty", "balancer: {interfaces: [a]}\nservices:\n  - name: a\n    vip: "
+				 "10.0.0.1:1\n    backends:\n" },
+	{ "windows line ends", "host:\r\n  interfaces:\r\n    - eth0\r\n" },
+	{ "document marks", "%YAML 1.1\n---\nhost: {interfaces: [a]}\n...\n" },
+	{ "no line end", "host: {interfaces: [a]}" },
+	{ "longest interface name", "host: {interfaces: [abcdefghijklmno]}" },
+	{ "an alias",
+	  "balancer: {interfaces: [a]}\nservices:\n"
+	  "- {name: a, vip: 10.0.0.1:1, backends: &b [{name: x, address: 10.0.0.3:1}]}\n"
+	  "- {name: b, vip: 10.0.0.1:2, backends: *b}\n" },
+	{ "one address for two VIPs",
+	  "host: {interfaces: [a], serve: [{vip: 10.9.0.1:80, listen: 1},\n"
+	  "{vip: 10.9.0.2:80, listen: 1}]}" },
+	{ "dial without a length",
+	  "host: {interfaces: [a], backends: [10.0.0.1], dial: [10.9.0.1]}" },
+};
+
+static void good_forms(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(good_rows); i++) {
+		struct config *c = NULL;
+		struct error err;
+
+		if (config_parse("f", good_rows[i].text, strlen(good_rows[i].text), &c, &err))
+			fail_msg("%s: %s", good_rows[i].why, err.text);
+		config_free(c);
+	}
+}
+
+/* What mistakes are set into: a host's and a service's first lines. */
+#define HOST "host:\n  interfaces: [eth0]\n"
+#define LB "balancer: {interfaces: [eth0]}\nservices:\n"
+#define WEB "- name: web\n  vip: 10.99.0.1:80\n"
+#define WEB6 "- name: web6\n  vip: \"[fd00:99::1]:80\"\n"
+#define NAME64 "0123456789012345678901234567890123456789012345678901234567890123"
+
+#define HOST_KEYS \
+	"expected one of interfaces, trusted_balancers, backends, dial, serve, attach, cgroup"
+#define VIP "expected ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\""
+#define ADDRESS "expected ADDRESS:PORT, such as 10.0.3.2:80 or \"[fd00:1::2]:80\""
+#define INTERFACE "expected the name of a network interface: 1 to 15 bytes"
+#define INTERFACES "expected a list of network interfaces, such as [eth0]"
+#define NAME "expected 1 to 63 bytes without blanks and slashes"
+#define WEIGHT "expected a number, 0 to 65535"
+#define ALL "expected a mapping with the key host, or balancer and services"
+
+static const struct {
+	const char *why;
+	const char *text;
+	const char *error;
+} error_rows[] = {
+	/* The text is not YAML, or not a configuration at all. */
+	{ "empty", "", "f:1: nothing configured; " ALL },
+	{ "only a comment", "# nothing\n\n", "f:1: nothing configured; " ALL },
+	{ "an empty mapping", "\n{}\n", "f:2: nothing configured; " ALL },
+	{ "a list", "\n- host\n", "f:2: a list; " ALL },
+	{ "a word", "host\n", "f:1: empty or a single value; " ALL },
+	{ "bracket left open", "host:\n  interfaces: [eth0\n  attach: tcx\n",
+	  "f:3: syntax: did not find expected ',' or ']', while parsing a flow sequence that "
+	  "starts in line 2; expected YAML or JSON" },
+	{ "bad indentation", "host:\n  interfaces: [eth0]\n attach: tcx\n",
+	  "f:3: syntax: did not find expected key, while parsing a block mapping that starts in "
+	  "line 1; expected YAML or JSON" },
+	{ "a tab", "host:\n\tinterfaces: [eth0]\n",
+	  "f:2: syntax: found character that cannot start any token; expected YAML or JSON" },
+	{ "two colons", "host:\n  interfaces: a: b\n",
+	  "f:2: syntax: mapping values are not allowed in this context; expected YAML or JSON" },
+	{ "not UTF-8", "host:\n  interfaces: [\xff]\n",
+	  "f:2: syntax: invalid leading UTF-8 octet; expected YAML or JSON" },
+	{ "unknown alias", HOST "  dial: *d\n",
+	  "f:3: syntax: found undefined alias; expected YAML or JSON" },
+	{ "alias of itself", HOST "  dial: &d [*d]\n",
+	  "f:3: host.dial[0]: an alias inside of what it stands for; expected a prefix, such as "
+	  "10.99.0.0/24, or ADDRESS:PORT" },
+	{ "two documents", HOST "---\n" HOST, "f:4: a second document; expected only one" },
+	{ "syntax error in the second", HOST "---\n]\n",
+	  "f:4: syntax: did not find expected node content; expected YAML or JSON" },
+	{ "a line end in a value", HOST "  cgroup: \"a\\nb\"\n",
+	  "f:3: control character; expected a single line of text" },
+	{ "a zero in a value", HOST "  cgroup: \"a\\0b\"\n",
+	  "f:3: control character; expected a single line of text" },
+	{ "a list as a key", HOST "  [a]: b\n",
+	  "f:3: a list or mapping as a key; expected a word" },
+
+	/* Keys. */
+	{ "unknown at the top", HOST "hosts: 1\n",
+	  "f:3: hosts: unknown key; expected one of host, balancer, services" },
+	{ "unknown in host", "host:\n  interfaces: [a]\n  interface: a\n",
+	  "f:3: host.interface: unknown key; " HOST_KEYS },
+	{ "unknown with dots and brackets", HOST "\n  a.b[0].c: a\n",
+	  "f:4: host.a.b[0].c: unknown key; " HOST_KEYS },
+	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
+	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies" },
+	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
+	  "f:3: balancer.services: unknown key; expected one of interfaces" },
+	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
+	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, backends" },
+	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
+	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
+	  "state" },
+	{ "capital letter", "Host: {interfaces: [a]}\n",
+	  "f:1: Host: unknown key; expected one of host, balancer, services" },
+	{ "twice", HOST "  attach: tcx\n  attach: auto\n",
+	  "f:4: host.attach: a second time; expected it once" },
+	{ "host twice", HOST HOST, "f:3: host: a second time; expected it once" },
+	{ "no interfaces", "\nhost:\n  attach: tcx\n",
+	  "f:2: host.interfaces: missing; " INTERFACES },
+	{ "no interfaces in balancer", "balancer: {}\n",
+	  "f:1: balancer.interfaces: missing; " INTERFACES },
+	{ "no vip in serve", HOST "  serve:\n  - {listen: 80}\n",
+	  "f:4: host.serve[0].vip: missing; " VIP },
+	{ "no name", LB "- vip: 10.99.0.1:80\n", "f:3: services[0].name: missing; " NAME },
+	{ "no vip", LB WEB "- name: b\n", "f:5: services[1].vip: missing; " VIP },
+	{ "no address", LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1}\n  - name: b\n",
+	  "f:7: services[0].backends[1].address: missing; " ADDRESS },
+	{ "no backend name", LB WEB "  backends:\n  - address: 10.0.0.3:1\n",
+	  "f:6: services[0].backends[0].name: missing; " NAME },
+	{ "services without balancer", HOST "services:\n" WEB,
+	  "f:3: services: services without a balancer; expected the key balancer as well" },
+	{ "dial without backends", HOST "  dial: [10.99.0.0/24]\n",
+	  "f:3: host.dial: no grant can be accepted; expected host.backends as well: where a grant "
+	  "may point" },
+
+	/* Types. */
+	{ "host is empty", "host:\n",
+	  "f:1: host: empty or a single value; expected a mapping with the key interfaces and "
+	  "others" },
+	{ "balancer is a list", "balancer:\n- interfaces: [a]\n",
+	  "f:1: balancer: a list; expected a mapping with the key interfaces" },
+	{ "interfaces is a word", "host:\n  interfaces: eth0\n",
+	  "f:2: host.interfaces: empty or a single value; " INTERFACES },
+	{ "interface is a mapping", "host:\n  interfaces:\n  - eth0\n  - name: eth1\n",
+	  "f:4: host.interfaces[1]: a mapping; " INTERFACE },
+	{ "attach is a list", HOST "  attach: [tcx]\n",
+	  "f:3: host.attach: a list; expected auto, tcx or clsact" },
+	{ "serve is a mapping", HOST "  serve: {vip: 10.9.0.1:80}\n",
+	  "f:3: host.serve: a mapping; expected a list of mappings, such as [{vip: "
+	  "\"10.99.0.1:80\", listen: 8080}]" },
+	{ "services is a mapping", LB "  web: {}\n",
+	  "f:2: services: a mapping; expected a list of mappings with the keys name, vip and "
+	  "backends" },
+	{ "service is a word", LB "- web\n",
+	  "f:3: services[0]: empty or a single value; expected a mapping with the keys name, vip "
+	  "and backends" },
+	{ "backend is a word", LB WEB "  backends: [10.0.0.3:1]\n",
+	  "f:5: services[0].backends[0]: empty or a single value; expected a mapping, such as "
+	  "{name: s1, address: \"10.0.3.2:80\"}" },
+
+	/* Values of a host. */
+	{ "no interface", "host:\n  interfaces: []\n", "f:2: host.interfaces: empty; " INTERFACES },
+	{ "interfaces left empty", "host:\n  interfaces:\n",
+	  "f:2: host.interfaces: empty; " INTERFACES },
+	{ "empty interface", "host:\n  interfaces: [a, \"\"]\n",
+	  "f:2: host.interfaces[1]: '' is empty; " INTERFACE },
+	{ "interface of 16 bytes", "host:\n  interfaces:\n  - a\n  - abcdefghijklmnop\n",
+	  "f:4: host.interfaces[1]: 'abcdefghijklmnop' has 16 bytes; " INTERFACE },
+	{ "blank in an interface", "host:\n  interfaces: [a b]\n",
+	  "f:2: host.interfaces[0]: 'a b' has a blank in it; " INTERFACE },
+	{ "slash in an interface", "balancer:\n  interfaces: [a/b]\n",
+	  "f:2: balancer.interfaces[0]: 'a/b' has a slash in it; " INTERFACE },
+	{ "interface twice", "host:\n  interfaces:\n  - a\n  - b\n  - a\n",
+	  "f:5: host.interfaces[2]: 'a' is in the list already; expected every interface once" },
+	{ "bad trusted balancer", HOST "  trusted_balancers:\n  - 10.0.0.0/8\n  - 10.0.0.1/8\n",
+	  "f:5: host.trusted_balancers[1]: '10.0.0.1/8' is not a prefix, or has bits set behind "
+	  "it; expected a prefix or an address, such as 10.0.2.0/24 or fd00::1" },
+	{ "trust in all of IPv6", HOST "  trusted_balancers: [\"::/0\"]\n",
+	  "f:3: host.trusted_balancers[0]: '::/0' contains all of IPv4; expected a longer prefix, "
+	  "such as 2000::/3" },
+	{ "bad backends", HOST "  backends: [host]\n",
+	  "f:3: host.backends[0]: 'host' is not a prefix, or has bits set behind it; expected a "
+	  "prefix or an address, such as 10.0.0.0/16 or fd00::1" },
+	{ "bad dial", HOST "  backends: [10.0.0.0/8]\n  dial: [10.9.0.1:0]\n",
+	  "f:4: host.dial[0]: '10.9.0.1:0' is neither a prefix without bits behind it nor an "
+	  "address and port; expected a prefix, such as 10.99.0.0/24, or ADDRESS:PORT" },
+	{ "dial all of IPv6", HOST "  backends: [10.0.0.0/8]\n  dial: [\"::/0\"]\n",
+	  "f:4: host.dial[0]: '::/0' contains all of IPv4; expected a longer prefix, such as "
+	  "2000::/3" },
+	{ "serve port 0", HOST "  serve:\n  - vip: 10.9.0.1:0\n",
+	  "f:4: host.serve[0].vip: '10.9.0.1:0' is not an address and port; " VIP },
+	{ "serve without a port", HOST "  serve:\n  - vip: 10.9.0.1\n",
+	  "f:4: host.serve[0].vip: '10.9.0.1' is not an address and port; " VIP },
+	{ "serve multicast", HOST "  serve:\n  - vip: 224.0.0.1:80\n",
+	  "f:4: host.serve[0].vip: '224.0.0.1:80' is not the address of a host; " VIP },
+	{ "serve any", HOST "  serve:\n  - vip: \"[::]:80\"\n",
+	  "f:4: host.serve[0].vip: '[::]:80' is not the address of a host; " VIP },
+	{ "listen 0", HOST "  serve:\n  - vip: 10.9.0.1:80\n    listen: 0\n",
+	  "f:5: host.serve[0].listen: 0 is out of range; expected a port, 1 to 65535" },
+	{ "listen 65536", HOST "  serve:\n  - vip: 10.9.0.1:80\n    listen: 65536\n",
+	  "f:5: host.serve[0].listen: 65536 is out of range; expected a port, 1 to 65535" },
+	{ "listen beyond 64 bits",
+	  HOST "  serve:\n  - vip: 10.9.0.1:80\n    listen: 18446744073709551696\n",
+	  "f:5: host.serve[0].listen: 18446744073709551696 is out of range; expected a port, 1 to "
+	  "65535" },
+	{ "listen is a word", HOST "  serve:\n  - vip: 10.9.0.1:80\n    listen: http\n",
+	  "f:5: host.serve[0].listen: 'http' is not a number; expected a port, 1 to 65535" },
+	{ "listen with +", HOST "  serve:\n  - vip: 10.9.0.1:80\n    listen: +80\n",
+	  "f:5: host.serve[0].listen: '+80' is not a number; expected a port, 1 to 65535" },
+	{ "IPv6, other port", HOST "  serve:\n  - vip: \"[fd00::1]:80\"\n    listen: 8080\n",
+	  "f:5: host.serve[0].listen: 8080 is not the service's port 80; expected the same port: "
+	  "an "
+	  "IPv6 grant has no room for another" },
+	{ "strict", HOST "  serve:\n    - {vip: \"10.99.0.1:80\", listen: 8080, replies: strict}\n",
+	  "f:4: host.serve[0].replies: strict is not supported yet; expected classic" },
+	{ "unknown replies", HOST "  serve:\n  - vip: 10.9.0.1:80\n    replies: fast\n",
+	  "f:5: host.serve[0].replies: unknown value 'fast'; expected classic" },
+	{ "vip twice in serve",
+	  HOST "  serve:\n  - vip: 10.9.0.1:80\n  - vip: 10.9.0.2:80\n  - vip: 10.9.0.1:80\n",
+	  "f:6: host.serve[2].vip: the same as in serve[0]; expected another vip" },
+	{ "unknown attach", HOST "  attach: tc\n",
+	  "f:3: host.attach: unknown value 'tc'; expected auto, tcx or clsact" },
+
+	/* Values of a balancer. */
+	{ "empty service name", LB "- name: \"\"\n  vip: 10.99.0.1:80\n",
+	  "f:3: services[0].name: '' is empty; " NAME },
+	{ "blank in a name", LB "- name: a b\n  vip: 10.99.0.1:80\n",
+	  "f:3: services[0].name: 'a b' has a blank in it; " NAME },
+	{ "slash in a name", LB "- vip: 10.99.0.1:80\n  name: a/b\n",
+	  "f:4: services[0].name: 'a/b' has a slash in it; " NAME },
+	{ "name of 64 bytes", LB "- vip: 10.99.0.1:80\n  name: " NAME64 "\n",
+	  "f:4: services[0].name: '" NAME64 "...' has 64 bytes; " NAME },
+	{ "bad vip", LB "- name: web\n  vip: www:80\n",
+	  "f:4: services[0].vip: 'www:80' is not an address and port; " VIP },
+	{ "vip port 0", LB "- name: web\n  vip: \"[fd00::1]:0\"\n",
+	  "f:4: services[0].vip: '[fd00::1]:0' is not an address and port; " VIP },
+	{ "unknown scheduler", LB WEB "  scheduler: random\n",
+	  "f:5: services[0].scheduler: unknown value 'random'; expected maglev or round-robin" },
+	{ "bad address", LB WEB "  backends:\n  - name: a\n    address: 10.0.0.3\n",
+	  "f:7: services[0].backends[0].address: '10.0.0.3' is not an address and port; " ADDRESS },
+	{ "address port 0", LB WEB "  backends:\n  - name: a\n    address: 10.0.0.3:0\n",
+	  "f:7: services[0].backends[0].address: '10.0.0.3:0' is not an address and "
+	  "port; " ADDRESS },
+	{ "weight 65536",
+	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    weight: 65536}\n",
+	  "f:7: services[0].backends[0].weight: 65536 is out of range; " WEIGHT },
+	{ "weight -1", LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    weight: -1}\n",
+	  "f:7: services[0].backends[0].weight: '-1' is not a number; " WEIGHT },
+	{ "weight 1.5",
+	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    weight: 1.5}\n",
+	  "f:7: services[0].backends[0].weight: '1.5' is not a number; " WEIGHT },
+	{ "weight with a unit",
+	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    weight: 5k}\n",
+	  "f:7: services[0].backends[0].weight: '5k' is not a number; " WEIGHT },
+	{ "unknown state",
+	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    state: down}\n",
+	  "f:7: services[0].backends[0].state: unknown value 'down'; expected up or drain" },
+	{ "IPv6 behind IPv4", LB WEB "  backends:\n  - name: a\n    address: \"[fd00::3]:80\"\n",
+	  "f:7: services[0].backends[0].address: IPv6 backend of an IPv4 service; expected an IPv4 "
+	  "address" },
+	{ "IPv4 behind IPv6", LB WEB6 "  backends:\n  - name: a\n    address: 10.0.0.3:80\n",
+	  "f:7: services[0].backends[0].address: IPv4 backend of an IPv6 service; expected an IPv6 "
+	  "address" },
+	{ "IPv6, other backend port",
+	  LB WEB6 "  backends:\n  - name: a\n    address: \"[fd00::3]:81\"\n",
+	  "f:7: services[0].backends[0].address: 81 is not the service's port 80; expected the "
+	  "same "
+	  "port: an IPv6 grant has no room for another" },
+	{ "service name twice", LB WEB WEB6 "- name: web\n  vip: 10.99.0.1:81\n",
+	  "f:7: services[2].name: the same as in services[0]; expected another name" },
+	{ "vip twice", LB WEB "- name: b\n  vip: 10.99.0.1:80\n",
+	  "f:6: services[1].vip: the same as in services[0]; expected another vip" },
+	{ "backend name twice",
+	  LB WEB
+	  "  backends:\n  - {name: b, address: 10.0.0.3:1}\n  - {name: a, address: 10.0.0.3:2}\n"
+	  "  - {name: b, address: 10.0.0.3:3}\n  - {name: a, address: 10.0.0.3:4}\n",
+	  "f:8: services[0].backends[2].name: the same as in backends[0]; expected another name" },
+	{ "backend address twice",
+	  LB WEB
+	  "  backends:\n  - {name: a, address: 10.0.0.3:1}\n  - {name: b, address: 10.0.0.3:1}\n",
+	  "f:7: services[0].backends[1].address: the same as in backends[0]; expected another "
+	  "address" },
+};
+
+/* Parses @text, which must be refused with @error. */
+static void bad(const char *why, const char *text, size_t len, const char *error)
+{
+	struct config *untouched = (struct config *)&error_rows, *c = untouched;
+	struct error err = { "" };
+
+	if (config_parse("f", text, len, &c, &err) != -EINVAL)
+		fail_msg("%s: taken", why);
+	assert_ptr_equal(c, untouched);
+	if (strcmp(err.text, error))
+		fail_msg("%s:\n%s\n%s", why, err.text, error);
+	assert_int_equal(config_parse("f", text, len, &c, NULL), -EINVAL);
+}
+
+static void errors(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(error_rows); i++)
+		bad(error_rows[i].why, error_rows[i].text, strlen(error_rows[i].text),
+		    error_rows[i].error);
+}
+
+/* A balancer's configuration with that many services and backends of each. */
+static char *many(unsigned services, unsigned backends, size_t *len)
+{
+	char *text;
+	FILE *f = open_memstream(&text, len);
+
+	assert_non_null(f);
+	fprintf(f, LB);
+	for (unsigned s = 0; s < services; s++) {
+		fprintf(f, "- {name: s%u, vip: 10.99.0.1:%u, backends: [\n", s, s + 1);
+		for (unsigned b = 0; b < backends; b++)
+			fprintf(f, "  {name: b%u, address: 10.0.%u.%u:80},\n", b, b / 256, b % 256);
+		fprintf(f, "  ]}\n");
+	}
+	fclose(f);
+	return text;
+}
+
+static const struct {
+	const char *why;
+	unsigned services;
+	unsigned backends;
+	const char *error; /* NULL: fine */
+} limit_rows[] = {
+	{ "most services", SS_LB_SERVICES, 1, NULL },
+	{ "most backends of a service", 1, SS_LB_SERVICE_BACKENDS, NULL },
+	{ "most backends", 16, 1024, NULL },
+	{ "a service too many", SS_LB_SERVICES + 1, 0,
+	  "f:2: services: too many entries; expected at most 1024" },
+	{ "a backend too many for a service", 1, SS_LB_SERVICE_BACKENDS + 1,
+	  "f:3: services[0].backends: too many entries; expected at most 1024" },
+	{ "too many backends of all services", 17, 1000,
+	  "f:16035: services[16].backends: more than 16384 backends in all services; expected a "
+	  "list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },
+};
+
+static void limits(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(limit_rows); i++) {
+		size_t len;
+		char *text = many(limit_rows[i].services, limit_rows[i].backends, &len);
+
+		if (limit_rows[i].error)
+			bad(limit_rows[i].why, text, len, limit_rows[i].error);
+		else
+			config_free(good(text));
+		free(text);
+	}
+}
+
+/* However long what the user wrote is, the error stays one line, and says where. */
+static void long_mistakes(void **state)
+{
+	char text[5000] = HOST "  ";
+	struct config *c = NULL;
+	struct error err;
+	size_t len = strlen(text);
+
+	(void)state;
+	memset(text + len, 'x', 1000);
+	strcpy(text + len + 1000, ": 1\n");
+	assert_int_equal(config_parse("f", text, strlen(text), &c, &err), -EINVAL);
+	assert_memory_equal(err.text, "f:3: host.xxxxxx", 16);
+	assert_non_null(strstr(err.text, ": unknown key; " HOST_KEYS));
+	assert_null(strchr(err.text, '\n'));
+	strcpy(text, HOST "  attach: ");
+	len = strlen(text);
+	memset(text + len, 'x', 4000);
+	text[len + 4000] = 0;
+	assert_int_equal(config_parse("f", text, strlen(text), &c, &err), -EINVAL);
+	assert_memory_equal(err.text, "f:3: host.attach: unknown value 'xxxx", 37);
+	assert_non_null(strstr(err.text, "; expected auto, tcx or clsact"));
+	assert_null(c);
+}
+
+/* Any beginning of a good file is read or refused, and nothing is lost on the way. */
+static void cut_anywhere(void **state)
+{
+	static const char text[] = HOST "  serve: [{vip: 10.9.0.1:80}]\n" LB WEB
+					"  backends:\n  - {name: &a a, address: 10.0.0.3:1}\n";
+
+	(void)state;
+	for (size_t len = 0; len < sizeof(text); len++) {
+		char *copy = malloc(len ? len : 1);
+		struct config *c = NULL;
+		struct error err = { "" };
+
+		assert_non_null(copy);
+		memcpy(copy, text, len);
+		if (config_parse("f", copy, len, &c, &err))
+			assert_memory_equal(err.text, "f:", 2);
+		config_free(c);
+		free(copy);
+	}
+}
+
+static void files(void **state)
+{
+	char path[] = "/tmp/test_config.XXXXXX", expected[128];
+	int fd = mkstemp(path);
+	struct config *c = NULL;
+	struct error err;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, HOST, strlen(HOST)), strlen(HOST));
+	assert_int_equal(config_load(path, &c, &err), 0);
+	assert_string_equal(c->host->interfaces[0], "eth0");
+	config_free(c);
+	c = NULL;
+	assert_int_equal(write(fd, "x: 1\n", 5), 5);
+	assert_int_equal(config_load(path, &c, &err), -EINVAL);
+	snprintf(expected, sizeof(expected),
+		 "%s:3: x: unknown key; expected one of host, balancer, services", path);
+	assert_string_equal(err.text, expected);
+	close(fd);
+	unlink(path);
+	assert_int_equal(config_load(path, &c, &err), -ENOENT);
+	snprintf(expected, sizeof(expected), "%s: cannot open: No such file or directory", path);
+	assert_string_equal(err.text, expected);
+	assert_int_equal(config_load("/", &c, &err), -EISDIR);
+	assert_string_equal(err.text, "/: cannot read: Is a directory");
+	assert_null(c);
+	config_free(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(host_of_the_manual),
+		cmocka_unit_test(balancer_of_the_manual),
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(good_forms),
+		cmocka_unit_test(errors),
+		cmocka_unit_test(limits),
+		cmocka_unit_test(long_mistakes),
+		cmocka_unit_test(cut_anywhere),
+		cmocka_unit_test(files),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
