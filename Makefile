@@ -58,7 +58,7 @@ deps:
 
 # --- rules ------------------------------------------------------------------------------------
 
-$(B)/loader $(B)/tests $(B)/tests/bench:
+$(B)/loader $(B)/tests $(B)/tests/bench $(B)/tests/e2e:
 	$(Q)mkdir -p $@
 
 $(B)/%.bpf.o: host-bpf/%.bpf.c | $(B)/loader
@@ -104,9 +104,14 @@ $(B)/tests/%.o: tests/%.c $(SKELETONS) $(B)/version.h | $(B)/tests
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags cmocka) -c $< -o $@
 
-$(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(LOADER_LIB)
+$(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(B)/tests/progrun.o $(LOADER_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $^ -o $@ $(ALL_LIBS) $(shell pkg-config --libs cmocka)
+
+# The end-to-end tests are one program of several files.
+E2E_OBJS := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/e2e/*.c))
+$(E2E_OBJS): | $(B)/tests/e2e
+$(B)/tests/test_e2e: $(E2E_OBJS)
 
 $(B)/tests/bench/%.o: tests/bench/%.c $(B)/bench.skel.h | $(B)/tests/bench
 	$(call say,CC,$@)
@@ -125,4 +130,4 @@ build-tests: all $(UNIT_TESTS)
 clean:
 	$(Q)rm -rf build build-sanitize
 
--include $(wildcard $(B)/*.d $(B)/loader/*.d $(B)/tests/*.d $(B)/tests/bench/*.d)
+-include $(wildcard $(B)/*.d $(B)/loader/*.d $(B)/tests/*.d $(B)/tests/bench/*.d $(B)/tests/e2e/*.d)
