@@ -126,6 +126,52 @@ $(B)/bench_%: $(B)/tests/bench/bench_%.o $(B)/tests/packet.o $(LOADER_LIB)
 .PHONY: build-tests
 build-tests: all $(UNIT_TESTS)
 
+UNIT := $(patsubst %,$(B)/tests/%,test_option test_address test_config test_maglev)
+.PHONY: unit
+unit: $(UNIT)
+	$(Q)tests/run $(UNIT)
+
+# Not parallel: the testbed and the packet tests want the machine for themselves.
+.PHONY: check
+check: deps
+	$(Q)$(MAKE) --no-print-directory build-tests
+	$(Q)tests/run $(UNIT_TESTS) tests/test_testbed.sh
+
+.PHONY: demo
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)netns-testbed/demo
+
+.PHONY: bench
+bench: deps
+	$(Q)$(MAKE) --no-print-directory all $(B)/bench_xdp $(B)/bench_table $(B)/bench_tcp
+	$(Q)tests/bench/bench
+
+# --- the rest ---------------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: $(B)/sidestep
+	install -D -m 755 $(B)/sidestep $(DESTDIR)$(PREFIX)/sbin/sidestep
+	install -D -m 644 docs/sidestep.8 $(DESTDIR)$(PREFIX)/share/man/man8/sidestep.8
+
+SOURCES := $(wildcard include/sidestep/*.h host-bpf/*.[ch] lb-xdp/*.[ch] loader/*.[ch] tests/*.[ch] \
+	tests/*/*.[ch] netns-testbed/*.[ch])
+SCRIPTS := .ci/run .ci/install-packages netns-testbed/testbed netns-testbed/demo netns-testbed/lib.sh \
+	tests/run tests/test_testbed.sh tests/bench/bench
+.PHONY: format format-check
+format:
+	$(Q)clang-format -i $(SOURCES)
+format-check:
+	$(Q)clang-format --dry-run -Werror $(SOURCES)
+	$(Q)shellcheck -x $(SCRIPTS)
+
+# For editors: clangd reads it.
+compile_commands.json: Makefile
+	$(Q)$(MAKE) -Bn V=1 all build-tests 2>/dev/null | grep -E '^(gcc|clang) .* -c ' | \
+	sed -E 's|(.*) -c ([^ ]+) (.*)|{"directory": "$(CURDIR)", "file": "\2", "command": "\1 -c \2 \3"}|' | \
+	sed 's|\\"|\\\\"|g' | jq -s . > $@
+
 .PHONY: clean
 clean:
 	$(Q)rm -rf build build-sanitize

@@ -16,8 +16,8 @@
 /* From now on @conn's packets carry @wire instead of the client's remote, the server's local end. */
 static __always_inline void conn_rewrite(struct ss_conn *conn, const struct ss_endpoint *wire)
 {
-	const struct ss_endpoint *old = conn->role == SS_ROLE_CLIENT ? &conn->flow.remote :
-								       &conn->flow.local;
+	const struct ss_endpoint *old =
+		conn->role == SS_ROLE_CLIENT ? &conn->flow.remote : &conn->flow.local;
 	struct ss_late shadow = { .wire = *wire, .role = conn->role };
 
 	shadow.addr_csum = ss_csum_to32(ss_csum_diff_addr(&old->addr, &wire->addr));

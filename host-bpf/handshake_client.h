@@ -59,8 +59,8 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 		count(SS_HOST_client_state_full);
 		return;
 	}
-	conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG |
-						   BPF_SOCK_OPS_RTO_CB_FLAG);
+	conn->cb_flags =
+		callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
 }
 
 /* RTO_CB: runs before the packet is sent again. */

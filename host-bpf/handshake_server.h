@@ -44,8 +44,8 @@ static __always_inline enum judgement syn_judge(struct bpf_sock_ops *ctx,
 	struct request request = {};
 	enum ss_opt_result found;
 
-	if (bpf_getsockopt(ctx, SOL_TCP, TCP_BPF_SYN, syn,
-			   sizeof(syn->tcp) + SS_TCP_OPTS_MAX) < (long)sizeof(syn->tcp))
+	if (bpf_getsockopt(ctx, SOL_TCP, TCP_BPF_SYN, syn, sizeof(syn->tcp) + SS_TCP_OPTS_MAX) <
+	    (long)sizeof(syn->tcp))
 		return JUDGED_UNKNOWN;
 	syn->c.len = syn->tcp.doff * 4 - sizeof(syn->tcp);
 	found = request_find(&syn->c, ss_addr_is_v4(&flow->remote.addr));
@@ -128,8 +128,7 @@ static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
 		server_half_open(&flow, &syn, &vip, SS_HOST_server_syn_cookie);
 		return;
 	}
-	len = ss_addr_is_v4(&vip.addr) ? sizeof(struct ss_opt_grant4) :
-					 sizeof(struct ss_opt_addr6);
+	len = ss_addr_is_v4(&vip.addr) ? sizeof(struct ss_opt_grant4) : sizeof(struct ss_opt_addr6);
 	if (bpf_reserve_hdr_opt(ctx, len, 0))
 		server_half_open(&flow, &syn, &vip, SS_HOST_server_no_room);
 }

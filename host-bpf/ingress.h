@@ -96,8 +96,8 @@ static __always_inline int syn_request(struct __sk_buff *skb, const struct packe
  * packet is to stay as it is. @flow is brought up to date.
  */
 static __always_inline int syn_restore(struct __sk_buff *skb, struct packet *p,
-				       const struct request *request,
-				       const struct ss_serve *served, struct ss_flow *flow)
+				       const struct request *request, const struct ss_serve *served,
+				       struct ss_flow *flow)
 {
 	__u32 csum;
 

@@ -20,13 +20,13 @@
  * Reads a field of the context. In assembler, because clang 14 joins loads from two branches into
  * one through a computed pointer, which the verifier does not allow into a context.
  */
-#define CTX_READ(ctx, field)                                                                       \
-	({                                                                                         \
-		__u64 value;                                                                       \
-		asm volatile("%0 = *(u32 *)(%1 + %2)"                                              \
-			     : "=r"(value)                                                         \
-			     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sock_ops, field)));     \
-		(__u32) value;                                                                     \
+#define CTX_READ(ctx, field)                                                                   \
+	({                                                                                     \
+		__u64 value;                                                                   \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                          \
+			     : "=r"(value)                                                     \
+			     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sock_ops, field))); \
+		(__u32) value;                                                                 \
 	})
 
 /*

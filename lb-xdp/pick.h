@@ -85,8 +85,8 @@ static __always_inline __u32 next_turn(const struct ss_lb_table *table)
  * The backend for @p out of @table; NULL if none takes connections. With @second, another than
  * the one that the packet would get otherwise, if there is one.
  */
-static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table,
-						  const struct packet *p, int second)
+static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, const struct packet *p,
+						  int second)
 {
 	__u32 active = table->active, index, slot;
 	__u64 hash = flow_hash(p);

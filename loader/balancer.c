@@ -33,10 +33,11 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 
 	if (maps.services < 0 || maps.tables < 0 || maps.backend_cpu < 0 || maps.counters < 0) {
 		balancer_maps_close(&maps);
-		return error_set(err, -ENOENT,
-				 "no balancer is loaded below %s; start one with: sidestep balancer "
-				 "up FILE",
-				 pins->dir);
+		return error_set(
+			err, -ENOENT,
+			"no balancer is loaded below %s; start one with: sidestep balancer "
+			"up FILE",
+			pins->dir);
 	}
 	*out = maps;
 	return 0;
@@ -53,7 +54,8 @@ static int maps_create(const struct pins *pins, struct error *err)
 	bpf_program__set_autoload(skel->progs.sidestep_lb, false);
 	ret = pins_use_for_maps(pins, skel->obj, err);
 	if (!ret && balancer_bpf__load(skel))
-		ret = error_set(err, -errno, "cannot create the balancer's maps: %s (-v shows more)",
+		ret = error_set(err, -errno,
+				"cannot create the balancer's maps: %s (-v shows more)",
 				strerror(errno));
 	balancer_bpf__destroy(skel);
 	return ret;
@@ -141,11 +143,10 @@ void balancer_down(const struct pins *pins)
 }
 
 /* All services as configurations, with the one named @name edited by @change. */
-static int services_change(const struct lb_services *now, const char *name,
-			   struct service_config *configs,
-			   int (*change)(struct service_config *service, void *arg,
-					 struct error *err),
-			   void *arg, struct error *err)
+static int
+services_change(const struct lb_services *now, const char *name, struct service_config *configs,
+		int (*change)(struct service_config *service, void *arg, struct error *err),
+		void *arg, struct error *err)
 {
 	bool found = false;
 

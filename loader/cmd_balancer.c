@@ -128,7 +128,8 @@ static void service_print(const json_t *service)
 	printf("service   %s %s %s\n", name, vip, scheduler);
 	printf("          %-16s %-26s %6s %-6s %10s %10s %10s\n", "BACKEND", "ADDRESS", "WEIGHT",
 	       "STATE", "SYNS", "RETRIES", "OTHERS");
-	json_array_foreach(backends, i, item) {
+	json_array_foreach(backends, i, item)
+	{
 		json_unpack(item, "{s:s, s:s, s:i, s:s, s:I, s:I, s:I}", "name", &name, "address",
 			    &address, "weight", &weight, "state", &state, "syns", &syns, "retries",
 			    &retries, "others", &others);
@@ -146,8 +147,7 @@ static void status_print(const json_t *status, const __u64 *counters)
 	json_array_foreach(json_object_get(status, "interfaces"), i, item)
 		printf("interface %s (%s)\n", json_string_value(json_object_get(item, "interface")),
 		       json_string_value(json_object_get(item, "mode")));
-	json_array_foreach(json_object_get(status, "services"), i, item)
-		service_print(item);
+	json_array_foreach(json_object_get(status, "services"), i, item) service_print(item);
 	printf("\n");
 #define PRINT(name, help) printf("%12llu  %-20s %s\n", counters[SS_LB_##name], #name, help);
 	SS_LB_COUNTERS(PRINT)
@@ -280,10 +280,9 @@ static int change_state(struct service_config *service, void *arg, struct error 
 	return 0;
 }
 
-static int backend_change(const struct options *options, const char *service,
-			  struct backend_edit *edit,
-			  int (*change)(struct service_config *service, void *arg,
-					struct error *err))
+static int
+backend_change(const struct options *options, const char *service, struct backend_edit *edit,
+	       int (*change)(struct service_config *service, void *arg, struct error *err))
 {
 	struct error err = {};
 	struct pins pins;

@@ -102,10 +102,10 @@ static int add_interface(const struct pins *pins, const char *name, void *arg)
 	if (tc_attached_parse(name, &a))
 		return 0;
 	(void)if_indextoname(a.ifindex, interface);
-	json_array_append_new(arg, json_pack("{s:s, s:i, s:s, s:s}", "interface", interface,
-					     "ifindex", a.ifindex, "direction",
-					     tc_direction_name(a.direction), "attached",
-					     a.tcx ? "tcx" : "clsact"));
+	json_array_append_new(arg,
+			      json_pack("{s:s, s:i, s:s, s:s}", "interface", interface, "ifindex",
+					a.ifindex, "direction", tc_direction_name(a.direction),
+					"attached", a.tcx ? "tcx" : "clsact"));
 	return 0;
 }
 
@@ -249,7 +249,8 @@ int cmd_host_connections(const struct options *options, char **argv)
 		return command_print_json(connections);
 	printf("%-6s %-11s %-26s %-26s %-8s %-26s %s\n", "ROLE", "STATE", "LOCAL", "REMOTE", "PATH",
 	       "ON THE WIRE", "REASON");
-	json_array_foreach(connections, i, item) {
+	json_array_foreach(connections, i, item)
+	{
 		const char *role, *state, *local, *remote, *path, *reason, *wire = "-";
 
 		json_unpack(item, "{s:s, s:s, s:s, s:s, s:s, s:s, s?s}", "role", &role, "state",

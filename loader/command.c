@@ -61,7 +61,8 @@ const char *json_join(const json_t *array)
 	size_t i, len = 0;
 
 	snprintf(text, sizeof(text), "none");
-	json_array_foreach(array, i, item) {
+	json_array_foreach(array, i, item)
+	{
 		len += snprintf(text + len, sizeof(text) - len, "%s%s", i ? " " : "",
 				json_string_value(item));
 		if (len >= sizeof(text))

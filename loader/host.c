@@ -67,8 +67,7 @@ static int dial_sync(const struct pins *pins, const struct host_config *config, 
 	return ret;
 }
 
-static int serve_sync(const struct pins *pins, const struct host_config *config,
-		      struct error *err)
+static int serve_sync(const struct pins *pins, const struct host_config *config, struct error *err)
 {
 	unsigned n = config->serve_count;
 	struct ss_endpoint *vips = calloc(n + 1, sizeof(*vips));
@@ -98,8 +97,7 @@ out:
 }
 
 /* The maps' contents: what the configuration says of services and prefixes. */
-static int rules_apply(const struct pins *pins, const struct host_config *config,
-		       struct error *err)
+static int rules_apply(const struct pins *pins, const struct host_config *config, struct error *err)
 {
 	int ret;
 
@@ -127,13 +125,13 @@ static int programs_load(const struct pins *pins, struct error *err)
 				"the kernel refuses the host programs: %s (-v shows more)",
 				strerror(errno));
 	if (!ret)
-		ret = pins_put(pins, PIN_INGRESS,
-			       bpf_program__fd(skel->progs.sidestep_ingress), err);
+		ret = pins_put(pins, PIN_INGRESS, bpf_program__fd(skel->progs.sidestep_ingress),
+			       err);
 	if (!ret)
 		ret = pins_put(pins, PIN_EGRESS, bpf_program__fd(skel->progs.sidestep_egress), err);
 	if (!ret)
-		ret = pins_put(pins, PIN_SOCKOPS,
-			       bpf_program__fd(skel->progs.sidestep_sockops), err);
+		ret = pins_put(pins, PIN_SOCKOPS, bpf_program__fd(skel->progs.sidestep_sockops),
+			       err);
 	if (!ret)
 		ret = pins_put(pins, PIN_CONNECTIONS,
 			       bpf_program__fd(skel->progs.sidestep_connections), err);
@@ -143,8 +141,8 @@ static int programs_load(const struct pins *pins, struct error *err)
 
 /* The pinned program @name on @interface. */
 static int interface_attach(const struct pins *pins, const char *name, int ifindex,
-			    const char *interface, enum tc_direction direction,
-			    enum tc_attach how, struct error *err)
+			    const char *interface, enum tc_direction direction, enum tc_attach how,
+			    struct error *err)
 {
 	int fd = pins_get(pins, name), ret;
 
@@ -162,8 +160,8 @@ static int interfaces_attach(const struct pins *pins, const struct host_config *
 		const char *interface = config->interfaces[i];
 		int ret;
 
-		ret = interface_attach(pins, PIN_EGRESS, ifindex[i], interface,
-				       TC_DIRECTION_EGRESS, config->attach, err);
+		ret = interface_attach(pins, PIN_EGRESS, ifindex[i], interface, TC_DIRECTION_EGRESS,
+				       config->attach, err);
 		if (!ret)
 			ret = interface_attach(pins, PIN_INGRESS, ifindex[i], interface,
 					       TC_DIRECTION_INGRESS, config->attach, err);
@@ -200,11 +198,10 @@ static int sockops_attach(const struct pins *pins, const char *cgroup, struct er
 	if (cgroup_fd < 0)
 		return cgroup_fd;
 	prog_fd = pins_get(pins, PIN_SOCKOPS);
-	link_fd = prog_fd < 0 ? -1 :
-				bpf_link_create(prog_fd, cgroup_fd, BPF_CGROUP_SOCK_OPS, NULL);
+	link_fd = prog_fd < 0 ? -1 : bpf_link_create(prog_fd, cgroup_fd, BPF_CGROUP_SOCK_OPS, NULL);
 	ret = link_fd < 0 ? error_set(err, -errno, "cannot attach to the cgroup %s: %s", cgroup,
-				      strerror(errno)) :
-			    0;
+				      strerror(errno))
+			  : 0;
 	if (!ret && !bpf_obj_get_info_by_fd(link_fd, &info, &len))
 		now = info.cgroup.cgroup_id;
 	if (!ret && (!before || before != now)) {
@@ -248,8 +245,8 @@ static int places_find(const struct host_config *config, const char *cgroup, int
 }
 
 /* Egress and ingress first, sockops last: nothing is asked for or granted that cannot be kept. */
-static int host_apply(const struct pins *pins, const struct host_config *config,
-		      const char *cgroup, const int *ifindex, struct error *err)
+static int host_apply(const struct pins *pins, const struct host_config *config, const char *cgroup,
+		      const int *ifindex, struct error *err)
 {
 	int ret;
 
@@ -325,10 +322,11 @@ int host_down(const struct pins *pins, bool force, struct error *err)
 	pins_unlink(pins, PIN_SOCKOPS_LINK);
 	if (!force && state != PINS_BROKEN &&
 	    !host_connections(pins, count_rewritten, &live, NULL) && live)
-		return error_set(err, -EBUSY,
-				 "%u redirected connection%s still need%s the programs; no new ones "
-				 "are redirected now. Try again later, or break them with --force",
-				 live, live == 1 ? "" : "s", live == 1 ? "s" : "");
+		return error_set(
+			err, -EBUSY,
+			"%u redirected connection%s still need%s the programs; no new ones "
+			"are redirected now. Try again later, or break them with --force",
+			live, live == 1 ? "" : "s", live == 1 ? "s" : "");
 	host_remove(pins);
 	return 0;
 }
@@ -341,7 +339,8 @@ int host_counters(const struct pins *pins, __u64 out[SS_HOST_COUNTER_MAX], struc
 	if (fd >= 0)
 		close(fd);
 	if (ret)
-		return error_set(err, ret, "cannot read %s/counters: %s", pins->dir, strerror(-ret));
+		return error_set(err, ret, "cannot read %s/counters: %s", pins->dir,
+				 strerror(-ret));
 	return 0;
 }
 

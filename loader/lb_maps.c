@@ -247,8 +247,7 @@ static int services_prune(struct apply *a, const struct service_config *services
 		(void)bpf_map_delete_elem(a->maps->services, &old->vip);
 		(void)bpf_map_delete_elem(a->maps->tables, &old->index);
 		if (!address_has_service(&old->vip.addr, services, count))
-			(void)bpf_map_delete_elem(a->maps->services,
-						  any_port(&old->vip, &address));
+			(void)bpf_map_delete_elem(a->maps->services, any_port(&old->vip, &address));
 	}
 	return removed;
 }
@@ -301,8 +300,8 @@ int lb_services_apply(const struct lb_maps *maps, const struct service_config *s
 			apply_done(&a);
 			return error_set(err, ret, "service %s: cannot write its table: %s",
 					 services[i].name,
-					 ret == -E2BIG ? "too many services or backends" :
-							 strerror(-ret));
+					 ret == -E2BIG ? "too many services or backends"
+						       : strerror(-ret));
 		}
 		changed += ret;
 	}

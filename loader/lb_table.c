@@ -14,8 +14,8 @@ static bool takes_connections(const struct backend_config *b)
 }
 
 /* Puts the backends of @service that do (or do not) take connections behind those in @out. */
-static void append_backends(const struct service_config *service, const uint32_t *ids,
-			    bool active, struct ss_lb_table *out)
+static void append_backends(const struct service_config *service, const uint32_t *ids, bool active,
+			    struct ss_lb_table *out)
 {
 	for (unsigned i = 0; i < service->backends_count; i++) {
 		const struct backend_config *b = &service->backends[i];

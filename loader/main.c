@@ -114,8 +114,8 @@ static int options_read(int argc, char **argv, struct options *o, int *status)
 		case OPT_WEIGHT:
 			o->weight = strtol(optarg, &end, 10);
 			if (*end || !*optarg || o->weight < 0 || o->weight > 65535) {
-				*status = bad_usage("--weight takes a number from 0 to 65535",
-						    NULL);
+				*status =
+					bad_usage("--weight takes a number from 0 to 65535", NULL);
 				return -1;
 			}
 			break;
@@ -182,8 +182,8 @@ int main(int argc, char **argv)
 		if (!words)
 			continue;
 		if (argc - words != commands[i].argc)
-			return bad_usage(commands[i].argc ? "expected arguments" :
-							    "expected no argument",
+			return bad_usage(commands[i].argc ? "expected arguments"
+							  : "expected no argument",
 					 commands[i].arguments[0] ? commands[i].arguments : NULL);
 		return commands[i].run(&o, argv + words);
 	}

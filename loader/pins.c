@@ -112,7 +112,8 @@ int pins_use_for_maps(const struct pins *pins, struct bpf_object *object, struct
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map(map, object)
+	{
 		char path[PINS_PATH_LEN];
 		int ret;
 

@@ -31,7 +31,8 @@ static int check_kernel(struct error *err)
 	if (uname(&name) || sscanf(name.release, "%d.%d", &major, &minor) != 2)
 		return error_set(err, -EINVAL, "cannot read the kernel's release");
 	if (major < KERNEL_MAJOR || (major == KERNEL_MAJOR && minor < KERNEL_MINOR))
-		return error_set(err, -ENOSYS, "kernel %s is too old: sidestep needs %d.%d or newer",
+		return error_set(err, -ENOSYS,
+				 "kernel %s is too old: sidestep needs %d.%d or newer",
 				 name.release, KERNEL_MAJOR, KERNEL_MINOR);
 	return 0;
 }
@@ -94,9 +95,10 @@ int platform_cgroup2_root(char path[PLATFORM_PATH_LEN], struct error *err)
 	if (mounts)
 		endmntent(mounts);
 	if (!found)
-		return error_set(err, -ENOENT,
-				 "no cgroup2 file system is mounted, and sockops programs attach to "
-				 "one; try: mount -t cgroup2 none /sys/fs/cgroup");
+		return error_set(
+			err, -ENOENT,
+			"no cgroup2 file system is mounted, and sockops programs attach to "
+			"one; try: mount -t cgroup2 none /sys/fs/cgroup");
 	return 0;
 }
 
@@ -122,9 +124,9 @@ int platform_interface(const char *name, struct error *err)
 	int fd, index = if_nametoindex(name), ret = 0;
 
 	if (!index)
-		return error_set(err, -ENODEV,
-				 "there is no interface %s in this network namespace (see: ip link)",
-				 name);
+		return error_set(
+			err, -ENODEV,
+			"there is no interface %s in this network namespace (see: ip link)", name);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(err, -errno, "cannot open a socket: %s", strerror(errno));
@@ -152,11 +154,12 @@ int platform_forwarding(const char *interface, const char *family, struct error 
 		fclose(file);
 	}
 	if (!on)
-		return error_set(err, -EPERM,
-				 "%s forwarding is off on %s, and the kernel answers the balancer's "
-				 "route look-ups only where it is on; do: sysctl -w "
-				 "net.%s.conf.%s.forwarding=1",
-				 family, interface, family, interface);
+		return error_set(
+			err, -EPERM,
+			"%s forwarding is off on %s, and the kernel answers the balancer's "
+			"route look-ups only where it is on; do: sysctl -w "
+			"net.%s.conf.%s.forwarding=1",
+			family, interface, family, interface);
 	return 0;
 }
 

@@ -36,8 +36,8 @@ int tc_attached_parse(const char *name, struct tc_attached *out)
 static int tcx_attach(const struct pins *pins, int prog_fd, int ifindex,
 		      enum tc_direction direction, struct error *err)
 {
-	enum bpf_attach_type type = direction == TC_DIRECTION_INGRESS ? ATTACH_TCX_INGRESS :
-									ATTACH_TCX_EGRESS;
+	enum bpf_attach_type type =
+		direction == TC_DIRECTION_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
 	char name[64];
 	int fd, ret;
 
@@ -116,9 +116,9 @@ int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *int
 	if (ret && (!err || !err->text[0]))
 		error_set(err, ret, "cannot attach the %s program to %s: %s%s",
 			  tc_direction_name(direction), interface, strerror(-ret),
-			  how == TC_ATTACH_TCX && ret == -EINVAL ?
-				  " (TCX needs kernel 6.6; use attach: auto)" :
-				  "");
+			  how == TC_ATTACH_TCX && ret == -EINVAL
+				  ? " (TCX needs kernel 6.6; use attach: auto)"
+				  : "");
 	return ret;
 }
 

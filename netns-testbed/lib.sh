@@ -35,7 +35,7 @@ clean_up() {
 	exit $status
 }
 
-# testbed_start SERVERS: hosts, programs, configuration
+# testbed_start SERVERS: hosts, programs, configuration; $SIDESTEP_CLIENTS clients, c1 with programs
 testbed_start() {
 	local n
 
@@ -44,7 +44,7 @@ testbed_start() {
 	trap 'say "${0##*/}: failed at line $LINENO: $BASH_COMMAND"' ERR
 	trap 'exit 130' INT TERM
 	WORK=$(mktemp -d)
-	"$HERE/testbed" up --servers "$1"
+	"$HERE/testbed" up --servers "$1" --clients "${SIDESTEP_CLIENTS:-1}"
 	for ((n = 1; n <= $1; n++)); do
 		on "s$n" "$SIDESTEP" host up "$HERE/config/server.yaml"
 	done

@@ -3,16 +3,14 @@
  * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, and
  * a redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, both schedulers.
  *
- * All variants run in turn within a round, pinned to one processor; the figure is the median over
- * the rounds, less the median of the wrapper's own cost. Prints JSON: key -> {median, min, max}.
+ * All variants run in turn within a round, pinned to one processor; the figure is the median over the
+ * rounds. Prints JSON: key -> {median, min, max, rounds}.
  */
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -23,6 +21,7 @@
 #include "address.h"
 #include "bench.h"
 #include "bench.skel.h"
+#include "figure.h"
 #include "lb_maps.h"
 #include "../packet.h"
 
@@ -44,8 +43,14 @@ static struct variant variants[] = {
 	{ .key = "xdp_syn_64k_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 65536 },
 	{ .key = "xdp_syn_1m_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 1 << 20 },
 	{ .key = "xdp_syn6_1_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 1 },
-	{ .key = "xdp_syn6_64k_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 65536 },
-	{ .key = "xdp_syn6_1m_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 1 << 20 },
+	{ .key = "xdp_syn6_64k_ns",
+	  .src = "[fd00::1]:1",
+	  .dst = "[fd00:99::1]:80",
+	  .flows = 65536 },
+	{ .key = "xdp_syn6_1m_ns",
+	  .src = "[fd00::1]:1",
+	  .dst = "[fd00:99::1]:80",
+	  .flows = 1 << 20 },
 	{ .key = "xdp_rr_64k_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:81", .flows = 65536 },
 	{ .key = "xdp_rr6_64k_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:81", .flows = 65536 },
 };
@@ -61,7 +66,9 @@ static void die(const char *what)
 static void build_syn(const struct variant *v, struct packet_buf *p)
 {
 	uint8_t options[40] = { 2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7 };
-	struct packet_spec spec = { .src = v->src, .dst = v->dst, .flags = "S", .options = options };
+	struct packet_spec spec = {
+		.src = v->src, .dst = v->dst, .flags = "S", .options = options
+	};
 	struct ss_endpoint src, dst;
 
 	endpoint_parse(v->src, &src);
@@ -171,38 +178,31 @@ static void setup(struct bench_bpf *skel)
 		free(services[i].backends);
 }
 
-static int by_value(const void *a, const void *b)
+/*
+ * What a packet takes: the run, less what its wrapper takes beyond the empty program. So the figure
+ * stands beside the empty program's, and both hold what BPF_PROG_TEST_RUN itself takes.
+ */
+static void result_add(json_t *out, struct variant *v, const struct variant *empty, unsigned rounds)
 {
-	double x = *(const double *)a, y = *(const double *)b;
+	double ns[ROUNDS_MAX];
 
-	return x < y ? -1 : x > y;
-}
-
-/* The rounds' figures, each less its own wrapper's, sorted. */
-static void result_add(json_t *out, struct variant *v, unsigned rounds)
-{
 	for (unsigned i = 0; i < rounds; i++)
-		v->ns[i] -= v->wrapper_ns[i];
-	qsort(v->ns, rounds, sizeof(*v->ns), by_value);
-	json_object_set_new(out, v->key,
-			    json_pack("{s:f,s:f,s:f,s:i}", "median", v->ns[rounds / 2], "min",
-				      v->ns[0], "max", v->ns[rounds - 1], "rounds", rounds));
+		ns[i] = v->flows ? v->ns[i] - v->wrapper_ns[i] + empty->ns[i] : v->ns[i];
+	json_object_set_new(out, v->key, bench_figure(ns, rounds));
 }
 
 int main(int argc, char **argv)
 {
-	unsigned rounds = argc > 1 ? atoi(argv[1]) : 15, repeat = argc > 2 ? atoi(argv[2]) : 2000000;
+	unsigned rounds = argc > 1 ? atoi(argv[1]) : 15,
+		 repeat = argc > 2 ? atoi(argv[2]) : 2000000;
 	struct bench_bpf *skel;
 	json_t *out;
-	cpu_set_t cpus;
 
 	if (rounds < 1 || rounds > ROUNDS_MAX || repeat < 1) {
 		fprintf(stderr, "usage: bench_xdp [ROUNDS (1 to %d) [REPEATS]]\n", ROUNDS_MAX);
 		return 2;
 	}
-	CPU_ZERO(&cpus);
-	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+	if (bench_pin())
 		die("sched_setaffinity");
 	skel = bench_bpf__open_and_load();
 	if (!skel)
@@ -213,10 +213,8 @@ int main(int argc, char **argv)
 			measure(skel, &variants[i], round, repeat);
 	out = json_object();
 	for (unsigned i = 0; i < VARIANTS; i++)
-		result_add(out, &variants[i], rounds);
-	json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
-	printf("\n");
-	json_decref(out);
+		result_add(out, &variants[i], &variants[0], rounds);
+	bench_print(out);
 	bench_bpf__destroy(skel);
 	return 0;
 }
