@@ -50,7 +50,11 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 
 	if (!sk)
 		return;
-	(void)bpf_sk_storage_delete(&conns, sk); /* of an earlier connect() with this socket */
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (conn) { /* of an earlier connect() with this socket */
+		callbacks_off(ctx, conn->cb_flags);
+		(void)bpf_sk_storage_delete(&conns, sk);
+	}
 	first.flow = sockops_flow(ctx);
 	if (!is_dialled(&first.flow.remote))
 		return;

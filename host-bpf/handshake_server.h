@@ -90,7 +90,7 @@ static __always_inline void server_listen(struct bpf_sock_ops *ctx)
 	if (bpf_setsockopt(ctx, SOL_TCP, TCP_SAVE_SYN, &on, sizeof(on)))
 		count(SS_HOST_error_helper);
 	conn->role = SS_ROLE_LISTENER;
-	conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	conn->cb_flags |= callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 /*

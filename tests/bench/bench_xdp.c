@@ -37,22 +37,29 @@ struct variant {
 	double wrapper_ns[ROUNDS_MAX];
 };
 
+#define CLIENT4 "10.0.1.2:1"
+#define CLIENT6 "[fd00::1]:1"
+#define MAGLEV4 "10.99.0.1:80"
+#define MAGLEV6 "[fd00:99::1]:80"
+#define ROUND_ROBIN4 "10.99.0.1:81"
+#define ROUND_ROBIN6 "[fd00:99::1]:81"
+#define FLOWS_64K (1 << 16)
+#define FLOWS_1M (1 << 20)
+
 static struct variant variants[] = {
-	{ .key = "xdp_empty_ns" },
-	{ .key = "xdp_syn_1_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 1 },
-	{ .key = "xdp_syn_64k_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 65536 },
-	{ .key = "xdp_syn_1m_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:80", .flows = 1 << 20 },
-	{ .key = "xdp_syn6_1_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:80", .flows = 1 },
-	{ .key = "xdp_syn6_64k_ns",
-	  .src = "[fd00::1]:1",
-	  .dst = "[fd00:99::1]:80",
-	  .flows = 65536 },
-	{ .key = "xdp_syn6_1m_ns",
-	  .src = "[fd00::1]:1",
-	  .dst = "[fd00:99::1]:80",
-	  .flows = 1 << 20 },
-	{ .key = "xdp_rr_64k_ns", .src = "10.0.1.2:1", .dst = "10.99.0.1:81", .flows = 65536 },
-	{ .key = "xdp_rr6_64k_ns", .src = "[fd00::1]:1", .dst = "[fd00:99::1]:81", .flows = 65536 },
+	{ "xdp_empty_ns", NULL, NULL, 0 },
+	{ "xdp_syn_1_ns", CLIENT4, MAGLEV4, 1 },
+	{ "xdp_syn_64k_ns", CLIENT4, MAGLEV4, FLOWS_64K },
+	{ "xdp_syn_1m_ns", CLIENT4, MAGLEV4, FLOWS_1M },
+	{ "xdp_syn6_1_ns", CLIENT6, MAGLEV6, 1 },
+	{ "xdp_syn6_64k_ns", CLIENT6, MAGLEV6, FLOWS_64K },
+	{ "xdp_syn6_1m_ns", CLIENT6, MAGLEV6, FLOWS_1M },
+	{ "xdp_rr_1_ns", CLIENT4, ROUND_ROBIN4, 1 },
+	{ "xdp_rr_64k_ns", CLIENT4, ROUND_ROBIN4, FLOWS_64K },
+	{ "xdp_rr_1m_ns", CLIENT4, ROUND_ROBIN4, FLOWS_1M },
+	{ "xdp_rr6_1_ns", CLIENT6, ROUND_ROBIN6, 1 },
+	{ "xdp_rr6_64k_ns", CLIENT6, ROUND_ROBIN6, FLOWS_64K },
+	{ "xdp_rr6_1m_ns", CLIENT6, ROUND_ROBIN6, FLOWS_1M },
 };
 #define VARIANTS (sizeof(variants) / sizeof(*variants))
 
@@ -165,10 +172,10 @@ static void setup(struct bench_bpf *skel)
 	struct service_config services[4] = {};
 	struct error err;
 
-	service_fill(&services[0], "10.99.0.1:80", SS_SCHED_MAGLEV);
-	service_fill(&services[1], "[fd00:99::1]:80", SS_SCHED_MAGLEV);
-	service_fill(&services[2], "10.99.0.1:81", SS_SCHED_ROUND_ROBIN);
-	service_fill(&services[3], "[fd00:99::1]:81", SS_SCHED_ROUND_ROBIN);
+	service_fill(&services[0], MAGLEV4, SS_SCHED_MAGLEV);
+	service_fill(&services[1], MAGLEV6, SS_SCHED_MAGLEV);
+	service_fill(&services[2], ROUND_ROBIN4, SS_SCHED_ROUND_ROBIN);
+	service_fill(&services[3], ROUND_ROBIN6, SS_SCHED_ROUND_ROBIN);
 	if (lb_services_apply(&maps, services, 4, &err) < 0) {
 		fprintf(stderr, "bench_xdp: %s\n", err.text);
 		exit(1);
