@@ -17,9 +17,6 @@
 
 #include <sidestep/counters.h>
 
-#define WEIGHT_DEFAULT 100
-#define WEIGHT_MAX 65535
-
 int cmd_balancer_up(const struct options *options, char **argv)
 {
 	struct config *config;
@@ -304,9 +301,9 @@ static int usage(const char *what)
 
 int cmd_backend_add(const struct options *options, char **argv)
 {
-	struct backend_edit edit = { .name = argv[1], .weight = WEIGHT_DEFAULT };
+	struct backend_edit edit = { .name = argv[1], .weight = CONFIG_WEIGHT_DEFAULT };
 
-	if (!edit.name[0] || strlen(edit.name) >= SS_LB_NAME_LEN || strpbrk(edit.name, " \t\n/"))
+	if (config_name_flaw(edit.name))
 		return usage("a backend's name has 1 to 63 characters, no blanks and no slashes");
 	if (endpoint_parse(argv[2], &edit.address))
 		return usage("expected an address and port such as 10.0.3.2:8080 or [fd00::2]:80");
@@ -328,7 +325,7 @@ int cmd_backend_weight(const struct options *options, char **argv)
 	char *end;
 	long weight = strtol(argv[2], &end, 10);
 
-	if (!argv[2][0] || *end || weight < 0 || weight > WEIGHT_MAX)
+	if (!argv[2][0] || *end || weight < 0 || weight > CONFIG_WEIGHT_MAX)
 		return usage("a weight is a number from 0 to 65535");
 	edit.weight = weight;
 	return backend_change(options, argv[0], &edit, change_weight);

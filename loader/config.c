@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Reads the configuration file, in three steps: libyaml parses the text once to know the line of
- * everything; libcyaml checks its structure against the schemas below and hands over strings;
- * these become typed values here. Whatever is wrong ends in fail_at(), which knows the line.
+ * everything (yaml_line.c); libcyaml checks its structure and hands over strings (config_raw.c);
+ * these become typed values here. Whatever is wrong ends in fail_at() (config_place.c), which knows
+ * the line.
  */
 #include "config.h"
 
@@ -11,442 +12,16 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cyaml/cyaml.h>
-
 #include "address.h"
+#include "config_place.h"
+#include "config_raw.h"
 #include "yaml_line.h"
 
-#define INTERFACES_MAX 256
-#define WEIGHT_DEFAULT 100
-#define WEIGHT_MAX 65535
 #define FILE_MAX (64 << 20)
-#define PATH_LEN 128 /* of all that the schemas know */
-#define KEY_MAX 1100 /* YAML's own limit for keys of this kind is 1024 characters */
-
-/* The file as libcyaml hands it over. */
-struct raw_list {
-	char **item;
-	unsigned count;
-};
-
-struct raw_serve {
-	char *vip;
-	char *listen;
-	char *replies;
-};
-
-struct raw_host {
-	struct raw_list interfaces;
-	struct raw_list trusted_balancers;
-	struct raw_list backends;
-	struct raw_list dial;
-	struct raw_serve *serve;
-	unsigned serve_count;
-	char *attach;
-	char *cgroup;
-};
-
-struct raw_backend {
-	char *name;
-	char *address;
-	char *weight;
-	char *state;
-};
-
-struct raw_service {
-	char *name;
-	char *vip;
-	char *scheduler;
-	struct raw_backend *backends;
-	unsigned backends_count;
-};
-
-struct raw_balancer {
-	struct raw_list interfaces;
-};
-
-struct raw_config {
-	struct raw_host *host;
-	struct raw_balancer *balancer;
-	struct raw_service *services;
-	unsigned services_count;
-};
-
-/*
- * A key with one value; libcyaml sets no limits to it, the conversions below do. An optional one
- * may be null or empty, as if it were absent.
- */
-#define KEY_TEXT(type, member, flags)                                                  \
-	CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_POINTER | (flags), type, member, 0, \
-			       CYAML_UNLIMITED)
-#define OPTIONAL_TEXT (CYAML_FLAG_POINTER_NULL_STR | CYAML_FLAG_OPTIONAL)
-/* A key with a list of values. */
-#define KEY_LIST(type, member, flags, max)                                               \
-	CYAML_FIELD_SEQUENCE_COUNT(#member, CYAML_FLAG_POINTER_NULL_STR | (flags), type, \
-				   member.item, member.count, &schema_text, 0, max)
-/* A key with a list of mappings. */
-#define KEY_MAPPINGS(type, member, schema, max)                                                \
-	CYAML_FIELD_SEQUENCE(#member, CYAML_FLAG_POINTER_NULL_STR | CYAML_FLAG_OPTIONAL, type, \
-			     member, schema, 0, max)
-#define OPTIONAL CYAML_FLAG_OPTIONAL
-
-static const cyaml_schema_value_t schema_text = {
-	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
-};
-
-static const cyaml_schema_field_t serve_keys[] = {
-	KEY_TEXT(struct raw_serve, vip, 0),
-	KEY_TEXT(struct raw_serve, listen, OPTIONAL_TEXT),
-	KEY_TEXT(struct raw_serve, replies, OPTIONAL_TEXT),
-	CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t schema_serve = {
-	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_serve, serve_keys),
-};
-
-static const cyaml_schema_field_t host_keys[] = {
-	KEY_LIST(struct raw_host, interfaces, 0, INTERFACES_MAX),
-	KEY_LIST(struct raw_host, trusted_balancers, OPTIONAL, CYAML_UNLIMITED),
-	KEY_LIST(struct raw_host, backends, OPTIONAL, CYAML_UNLIMITED),
-	KEY_LIST(struct raw_host, dial, OPTIONAL, CYAML_UNLIMITED),
-	KEY_MAPPINGS(struct raw_host, serve, &schema_serve, CYAML_UNLIMITED),
-	KEY_TEXT(struct raw_host, attach, OPTIONAL_TEXT),
-	KEY_TEXT(struct raw_host, cgroup, OPTIONAL_TEXT),
-	CYAML_FIELD_END,
-};
-
-static const cyaml_schema_field_t backend_keys[] = {
-	KEY_TEXT(struct raw_backend, name, 0),
-	KEY_TEXT(struct raw_backend, address, 0),
-	KEY_TEXT(struct raw_backend, weight, OPTIONAL_TEXT),
-	KEY_TEXT(struct raw_backend, state, OPTIONAL_TEXT),
-	CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t schema_backend = {
-	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_backend, backend_keys),
-};
-
-static const cyaml_schema_field_t service_keys[] = {
-	KEY_TEXT(struct raw_service, name, 0),
-	KEY_TEXT(struct raw_service, vip, 0),
-	KEY_TEXT(struct raw_service, scheduler, OPTIONAL_TEXT),
-	KEY_MAPPINGS(struct raw_service, backends, &schema_backend, SS_LB_SERVICE_BACKENDS),
-	CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t schema_service = {
-	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_service, service_keys),
-};
-
-static const cyaml_schema_field_t balancer_keys[] = {
-	KEY_LIST(struct raw_balancer, interfaces, 0, INTERFACES_MAX),
-	CYAML_FIELD_END,
-};
-
-static const cyaml_schema_field_t config_keys[] = {
-	CYAML_FIELD_MAPPING_PTR("host", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_config,
-				host, host_keys),
-	CYAML_FIELD_MAPPING_PTR("balancer", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
-				struct raw_config, balancer, balancer_keys),
-	KEY_MAPPINGS(struct raw_config, services, &schema_service, SS_LB_SERVICES),
-	CYAML_FIELD_END,
-};
-
-static const cyaml_schema_value_t schema_config = {
-	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, config_keys),
-};
-
-/*
- * What is expected where: the end of every error message. "[]" stands for any list item. The
- * keys that a mapping knows, as listed for one that it does not, are this table's too.
- */
-static const struct {
-	const char *path;
-	const char *expected;
-} expectations[] = {
-	{ "", "a mapping with the key host, or balancer and services" },
-	{ "host", "a mapping with the key interfaces and others" },
-	{ "host.interfaces", "a list of network interfaces, such as [eth0]" },
-	{ "host.interfaces[]", "the name of a network interface: 1 to 15 bytes" },
-	{ "host.trusted_balancers", "a list of prefixes, such as [10.0.2.0/24]" },
-	{ "host.trusted_balancers[]", "a prefix or an address, such as 10.0.2.0/24 or fd00::1" },
-	{ "host.backends", "a list of prefixes, such as [10.0.0.0/16]" },
-	{ "host.backends[]", "a prefix or an address, such as 10.0.0.0/16 or fd00::1" },
-	{ "host.dial", "a list of services, such as [10.99.0.0/24, \"[fd00:99::1]:443\"]" },
-	{ "host.dial[]", "a prefix, such as 10.99.0.0/24, or ADDRESS:PORT" },
-	{ "host.serve", "a list of mappings, such as [{vip: \"10.99.0.1:80\", listen: 8080}]" },
-	{ "host.serve[]", "a mapping, such as {vip: \"10.99.0.1:80\", listen: 8080}" },
-	{ "host.serve[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
-	{ "host.serve[].listen", "a port, 1 to 65535" },
-	{ "host.serve[].replies", "classic" },
-	{ "host.attach", "auto, tcx or clsact" },
-	{ "host.cgroup", "the path of a cgroup2 folder" },
-	{ "balancer", "a mapping with the key interfaces" },
-	{ "balancer.interfaces", "a list of network interfaces, such as [eth0]" },
-	{ "balancer.interfaces[]", "the name of a network interface: 1 to 15 bytes" },
-	{ "services", "a list of mappings with the keys name, vip and backends" },
-	{ "services[]", "a mapping with the keys name, vip and backends" },
-	{ "services[].name", "1 to 63 bytes without blanks and slashes" },
-	{ "services[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
-	{ "services[].scheduler", "maglev or round-robin" },
-	{ "services[].backends",
-	  "a list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },
-	{ "services[].backends[]", "a mapping, such as {name: s1, address: \"10.0.3.2:80\"}" },
-	{ "services[].backends[].name", "1 to 63 bytes without blanks and slashes" },
-	{ "services[].backends[].address",
-	  "ADDRESS:PORT, such as 10.0.3.2:80 or \"[fd00:1::2]:80\"" },
-	{ "services[].backends[].weight", "a number, 0 to 65535" },
-	{ "services[].backends[].state", "up or drain" },
-};
-
-#define EXPECTATIONS (sizeof(expectations) / sizeof(expectations[0]))
-
-/* The text being read, and where to complain about it. */
-struct source {
-	const char *name;
-	yaml_document_t doc;
-	struct error *err;
-};
-
-/* A place in the configuration: a key or a list item, and the place that it is in. */
-struct place {
-	struct source *src;
-	const struct place *in; /* NULL: the whole file */
-	const char *key; /* NULL: a list item */
-	unsigned item;
-};
-
-#define AT_KEY(at, name) (&(const struct place){ (at)->src, (at), (name), 0 })
-#define AT_ITEM(at, number) (&(const struct place){ (at)->src, (at), NULL, (number) })
-
-/* Writes @path into @buf (PATH_LEN bytes) with every "[number]" as "[]". */
-static void path_generalise(const char *path, char *buf)
-{
-	size_t len = 0;
-	bool number = false;
-
-	for (; *path && len < PATH_LEN - 1; path++) {
-		if (*path == ']')
-			number = false;
-		if (!number)
-			buf[len++] = *path;
-		if (*path == '[')
-			number = true;
-	}
-	buf[len] = 0;
-}
-
-/* What is expected at @path; NULL if nothing is known about it. */
-static const char *expected_at(const char *path)
-{
-	char general[PATH_LEN];
-
-	path_generalise(path, general);
-	for (size_t i = 0; i < EXPECTATIONS; i++)
-		if (!strcmp(expectations[i].path, general))
-			return expectations[i].expected;
-	return NULL;
-}
-
-static int fail_v(struct source *src, const char *path, const char *expected, const char *format,
-		  va_list args)
-{
-	unsigned line = yaml_line(&src->doc, path);
-	char what[256];
-
-	vsnprintf(what, sizeof(what), format, args);
-	if (!expected)
-		expected = expected_at(path);
-	return error_set(src->err, -EINVAL, "%s:%u: %.128s%s%s%s%s", src->name, line, path,
-			 *path ? ": " : "", what, expected ? "; expected " : "",
-			 expected ? expected : "");
-}
-
-/* Complains about what stands at @path. Where @expected is NULL, the table above says it. */
-__attribute__((format(printf, 4, 5))) static int
-fail_path(struct source *src, const char *path, const char *expected, const char *format, ...)
-{
-	va_list args;
-	int ret;
-
-	va_start(args, format);
-	ret = fail_v(src, path, expected, format, args);
-	va_end(args);
-	return ret;
-}
-
-/* Appends the path of @at to the @len bytes in @buf (PATH_LEN bytes). Returns the new length. */
-static size_t place_write(const struct place *at, char *buf)
-{
-	size_t len = at->in ? place_write(at->in, buf) : 0;
-
-	if (at->in && at->key)
-		len += snprintf(buf + len, PATH_LEN - len, "%s%s", len ? "." : "", at->key);
-	else if (at->in)
-		len += snprintf(buf + len, PATH_LEN - len, "[%u]", at->item);
-	else
-		buf[0] = 0;
-	return len;
-}
-
-__attribute__((format(printf, 3, 4))) static int
-fail_at(const struct place *at, const char *expected, const char *format, ...)
-{
-	char path[PATH_LEN];
-	va_list args;
-	int ret;
-
-	place_write(at, path);
-	va_start(args, format);
-	ret = fail_v(at->src, path, expected, format, args);
-	va_end(args);
-	return ret;
-}
-
-static int fail_memory(const struct place *at)
-{
-	return error_set(at->src->err, -ENOMEM, "%s: out of memory", at->src->name);
-}
-
-/*
- * What libcyaml logged about a failure: a message, then a backtrace from the innermost place on.
- */
-struct cyaml_report {
-	char message[KEY_MAX + 64];
-	char path[PATH_LEN]; /* of the innermost place */
-	char parent[PATH_LEN]; /* of the one around it */
-	bool deeper; /* the innermost place is known */
-};
-
-/* Puts @part in front of the path in @buf (PATH_LEN bytes). */
-static void path_prepend(char *buf, const char *part)
-{
-	char rest[PATH_LEN];
-	const char *dot = *part && *buf && *buf != '[' ? "." : "";
-
-	strcpy(rest, buf);
-	snprintf(buf, PATH_LEN, "%.40s%s%.80s", part, dot, rest);
-}
-
-/* libcyaml's log callback (1.3.1: one call a line, the backtrace's lines are indented). */
-__attribute__((format(printf, 3, 0))) static void log_take(cyaml_log_t level, void *ctx,
-							   const char *format, va_list args)
-{
-	struct cyaml_report *report = ctx;
-	char line[KEY_MAX + 128], part[64];
-	unsigned item;
-
-	if (level < CYAML_LOG_ERROR)
-		return;
-	vsnprintf(line, sizeof(line), format, args);
-	line[strcspn(line, "\n")] = 0;
-	if (!strncmp(line, "Load: ", 6)) {
-		if (!*report->message)
-			snprintf(report->message, sizeof(report->message), "%.*s", KEY_MAX,
-				 line + 6);
-		return;
-	}
-	if (sscanf(line, " in sequence entry '%u'", &item) == 1)
-		snprintf(part, sizeof(part), "[%u]", item ? item - 1 : 0);
-	else if (sscanf(line, " in mapping field '%40[^']'", part) != 1)
-		part[0] = 0; /* between two keys of a mapping */
-	path_prepend(report->path, part);
-	if (report->deeper)
-		path_prepend(report->parent, part);
-	report->deeper = true;
-}
-
-/* The keys that the mapping at @path knows, for an error message. */
-static void keys_list(const char *path, char *buf, size_t size)
-{
-	char general[PATH_LEN];
-	const char *before = "one of ";
-	size_t len, used = 0;
-
-	path_generalise(path, general);
-	len = strlen(general);
-	for (size_t i = 0; i < EXPECTATIONS && used < size; i++) {
-		const char *key = expectations[i].path;
-
-		if (strncmp(key, general, len))
-			continue;
-		key += len;
-		if ((len && *key++ != '.') || !*key || strpbrk(key, ".["))
-			continue;
-		used += snprintf(buf + used, size - used, "%s%s", before, key);
-		before = ", ";
-	}
-}
-
-/* libcyaml's name for a kind of value, in words. */
-static const char *kind_words(const char *kind)
-{
-	if (!strncmp(kind, "SEQUENCE", 8))
-		return "a list";
-	return !strncmp(kind, "MAPPING", 7) ? "a mapping" : "empty or a single value";
-}
-
-/* What stands behind @prefix in libcyaml's message; the whole message if it starts otherwise. */
-static const char *message_tail(const struct cyaml_report *report, const char *prefix)
-{
-	size_t len = strlen(prefix);
-
-	return report->message + (strncmp(report->message, prefix, len) ? 0 : len);
-}
-
-/* Turns what libcyaml logged before it returned @code into our one line. */
-static int fail_cyaml(struct source *src, const struct cyaml_report *report, cyaml_err_t code)
-{
-	char path[PATH_LEN + KEY_MAX + 64], expected[256], got[32];
-	const char *key;
-
-	switch (code) {
-	case CYAML_ERR_OOM:
-		return error_set(src->err, -ENOMEM, "%s: out of memory", src->name);
-	case CYAML_ERR_INVALID_KEY:
-		key = message_tail(report, "Unexpected key: ");
-		snprintf(path, sizeof(path), "%s%s%s", report->path, *report->path ? "." : "", key);
-		keys_list(report->path, expected, sizeof(expected));
-		return fail_path(src, path, expected, "unknown key");
-	case CYAML_ERR_MAPPING_FIELD_MISSING:
-		key = message_tail(report, "Missing required mapping field: ");
-		snprintf(path, sizeof(path), "%s%s%s", report->parent, *report->parent ? "." : "",
-			 key);
-		return fail_path(src, path, NULL, "missing");
-	case CYAML_ERR_SEQUENCE_ENTRIES_MAX:
-		key = message_tail(report, "Excessive entries (");
-		snprintf(expected, sizeof(expected), "at most %u", (unsigned)atoi(key));
-		return fail_path(src, report->parent, expected, "too many entries");
-	case CYAML_ERR_INVALID_ALIAS:
-		return fail_path(src, report->path, NULL, "an alias inside of what it stands for");
-	case CYAML_ERR_UNEXPECTED_EVENT:
-		if (strstr(report->message, "already seen"))
-			return fail_path(src, report->path, "it once", "a second time");
-		break;
-	default:
-		if (sscanf(report->message, "Expecting %*s got event: %31s", got) == 1)
-			return fail_path(src, report->path, NULL, "%s", kind_words(got));
-	}
-	return fail_path(src, report->path, NULL, "%s", report->message);
-}
-
-/* Loads @text into libcyaml's structs, to be freed with cyaml_free(). NULL if it is empty. */
-static int raw_load(struct source *src, const cyaml_config_t *cyaml, const char *text, size_t len,
-		    struct raw_config **out)
-{
-	cyaml_err_t code;
-
-	code = cyaml_load_data((const uint8_t *)text, len, cyaml, &schema_config, (void **)out,
-			       NULL);
-	return code == CYAML_OK ? 0 : fail_cyaml(src, cyaml->log_ctx, code);
-}
 
 /* Finds @text among the @n @choices; absent (NULL) leaves *@out as it is. */
 static int choice_convert(const struct place *at, const char *text, const char *const *choices,
@@ -480,8 +55,8 @@ static int number_convert(const struct place *at, const char *text, unsigned min
 	return 0;
 }
 
-/* What is wrong with @text as a name; NULL if nothing. */
-static const char *name_flaw(const char *text)
+/* What is wrong with @text as one word; NULL if nothing. */
+static const char *word_flaw(const char *text)
 {
 	if (!*text)
 		return "is empty";
@@ -493,16 +68,18 @@ static const char *name_flaw(const char *text)
 	return NULL;
 }
 
+const char *config_name_flaw(const char *text)
+{
+	return strlen(text) >= SS_LB_NAME_LEN ? "is too long" : word_flaw(text);
+}
+
 static int name_convert(const struct place *at, const char *text, char *out)
 {
-	const char *flaw = name_flaw(text);
-	size_t len = strlen(text);
+	const char *flaw = config_name_flaw(text);
 
 	if (flaw)
 		return fail_at(at, NULL, "'%.64s' %s", text, flaw);
-	if (len >= SS_LB_NAME_LEN)
-		return fail_at(at, NULL, "'%.64s...' has %zu bytes", text, len);
-	memcpy(out, text, len + 1);
+	memcpy(out, text, strlen(text) + 1);
 	return 0;
 }
 
@@ -602,7 +179,7 @@ static int dials_convert(const struct place *at, const struct raw_list *raw,
 
 static int interface_convert(const struct place *at, const char *text, char **out)
 {
-	const char *flaw = name_flaw(text);
+	const char *flaw = word_flaw(text);
 
 	if (flaw)
 		return fail_at(at, NULL, "'%.64s' %s", text, flaw);
@@ -785,12 +362,12 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 	unsigned state = SS_BACKEND_UP;
 	int ret;
 
-	out->weight = WEIGHT_DEFAULT;
+	out->weight = CONFIG_WEIGHT_DEFAULT;
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
 	if (!ret)
 		ret = endpoint_convert(address, raw->address, &out->address);
 	if (!ret)
-		ret = number_convert(AT_KEY(at, "weight"), raw->weight, 0, WEIGHT_MAX,
+		ret = number_convert(AT_KEY(at, "weight"), raw->weight, 0, CONFIG_WEIGHT_MAX,
 				     &out->weight);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "state"), raw->state, states, 2, &state);
@@ -902,13 +479,6 @@ int config_parse(const char *name, const char *text, size_t len, struct config *
 {
 	struct source src = { .name = name, .err = err };
 	const struct place all = { .src = &src };
-	struct cyaml_report report = {};
-	const cyaml_config_t cyaml = {
-		.log_fn = log_take,
-		.log_ctx = &report,
-		.mem_fn = cyaml_mem,
-		.log_level = CYAML_LOG_ERROR,
-	};
 	struct raw_config *raw = NULL;
 	struct config *c;
 	int ret;
@@ -917,10 +487,10 @@ int config_parse(const char *name, const char *text, size_t len, struct config *
 	if (ret)
 		return ret;
 	c = calloc(1, sizeof(*c));
-	ret = c ? raw_load(&src, &cyaml, text, len, &raw) : fail_memory(&all);
+	ret = c ? config_raw_load(&src, text, len, &raw) : fail_memory(&all);
 	if (!ret)
 		ret = config_convert(&all, raw, c);
-	cyaml_free(&cyaml, &schema_config, raw, 0);
+	config_raw_free(raw);
 	yaml_document_delete(&src.doc);
 	if (ret)
 		config_free(c);

@@ -15,6 +15,9 @@
 
 #include "error.h"
 
+#define CONFIG_WEIGHT_DEFAULT 100
+#define CONFIG_WEIGHT_MAX 65535
+
 /* How TC programs are attached. */
 enum tc_attach {
 	TC_ATTACH_AUTO, /* TCX where the kernel has it, else clsact */
@@ -52,7 +55,7 @@ struct host_config {
 struct backend_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint address;
-	uint32_t weight; /* 0 to 65535; default 100; 0: no new connections */
+	uint32_t weight; /* at most CONFIG_WEIGHT_MAX; 0: no new connections */
 	enum ss_backend_state state; /* key "state": up (default), drain */
 };
 
@@ -90,5 +93,8 @@ int config_parse(const char *name, const char *text, size_t len, struct config *
 
 /* Frees @c; NULL is fine. */
 void config_free(struct config *c);
+
+/* What is wrong with @text as the name of a service or backend; NULL if nothing. */
+const char *config_name_flaw(const char *text);
 
 #endif

@@ -9,6 +9,7 @@
 #include <xdp/libxdp.h>
 
 #include "command.h"
+#include "config.h"
 #include "version.h"
 
 static const struct command commands[] = {
@@ -113,7 +114,7 @@ static int options_read(int argc, char **argv, struct options *o, int *status)
 			break;
 		case OPT_WEIGHT:
 			o->weight = strtol(optarg, &end, 10);
-			if (*end || !*optarg || o->weight < 0 || o->weight > 65535) {
+			if (*end || !*optarg || o->weight < 0 || o->weight > CONFIG_WEIGHT_MAX) {
 				*status =
 					bad_usage("--weight takes a number from 0 to 65535", NULL);
 				return -1;

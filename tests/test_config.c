@@ -386,7 +386,7 @@ static const struct {
 	{ "slash in a name", LB "- vip: 10.99.0.1:80\n  name: a/b\n",
 	  "f:4: services[0].name: 'a/b' has a slash in it; " NAME },
 	{ "name of 64 bytes", LB "- vip: 10.99.0.1:80\n  name: " NAME64 "\n",
-	  "f:4: services[0].name: '" NAME64 "...' has 64 bytes; " NAME },
+	  "f:4: services[0].name: '" NAME64 "' is too long; " NAME },
 	{ "bad vip", LB "- name: web\n  vip: www:80\n",
 	  "f:4: services[0].vip: 'www:80' is not an address and port; " VIP },
 	{ "vip port 0", LB "- name: web\n  vip: \"[fd00::1]:0\"\n",

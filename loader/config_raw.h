@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The configuration file's structure: libcyaml checks the YAML against schemas and hands over
+ * strings. What they mean is not known here.
+ */
+#ifndef SIDESTEP_CONFIG_RAW_H
+#define SIDESTEP_CONFIG_RAW_H
+
+#include <stddef.h>
+
+#include "config_place.h"
+
+/* The file as libcyaml hands it over. */
+struct raw_list {
+	char **item;
+	unsigned count;
+};
+
+struct raw_serve {
+	char *vip;
+	char *listen;
+	char *replies;
+};
+
+struct raw_host {
+	struct raw_list interfaces;
+	struct raw_list trusted_balancers;
+	struct raw_list backends;
+	struct raw_list dial;
+	struct raw_serve *serve;
+	unsigned serve_count;
+	char *attach;
+	char *cgroup;
+};
+
+struct raw_backend {
+	char *name;
+	char *address;
+	char *weight;
+	char *state;
+};
+
+struct raw_service {
+	char *name;
+	char *vip;
+	char *scheduler;
+	struct raw_backend *backends;
+	unsigned backends_count;
+};
+
+struct raw_balancer {
+	struct raw_list interfaces;
+};
+
+struct raw_config {
+	struct raw_host *host;
+	struct raw_balancer *balancer;
+	struct raw_service *services;
+	unsigned services_count;
+};
+
+/*
+ * Loads the @len bytes of YAML at @text. Returns 0 with *@out set (NULL if the text is empty; to be
+ * freed with config_raw_free()), or a negative errno with the error of @src set.
+ */
+int config_raw_load(struct source *src, const char *text, size_t len, struct raw_config **out);
+void config_raw_free(struct raw_config *raw);
+
+#endif
