@@ -102,36 +102,41 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	return 0;
 }
 
-int balancer_up(const struct pins *pins, const struct balancer_config *config, struct error *err)
+/* Creates what is not there yet, and applies @config. */
+static int balancer_start(const struct pins *pins, enum pins_state state,
+			  const struct balancer_config *config, const int *ifindex,
+			  struct error *err)
 {
-	enum pins_state state = pins_state(pins, err);
-	int *ifindex, ret = 0;
+	int ret = 0;
 
-	if (state == PINS_OTHER)
-		return -EEXIST;
-	ifindex = calloc(config->interfaces_count + 1, sizeof(*ifindex));
-	if (!ifindex)
-		return error_set(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < config->interfaces_count && ret >= 0; i++)
-		ret = ifindex[i] = platform_interface(config->interfaces[i], err);
-	if (ret >= 0)
-		ret = forwarding_check(config, err);
-	if (ret < 0)
-		goto out;
 	if (state == PINS_BROKEN)
 		balancer_down(pins);
-	if (state != PINS_OURS) {
+	if (state != PINS_OURS)
 		ret = pins_mkdir(pins, err);
-		if (!ret)
-			ret = maps_create(pins, err);
-	}
+	if (!ret && state != PINS_OURS)
+		ret = maps_create(pins, err);
 	if (!ret)
 		ret = balancer_apply(pins, config, ifindex, err);
 	if (!ret && state != PINS_OURS)
 		ret = pins_commit(pins, err);
 	if (ret && state != PINS_OURS)
 		balancer_down(pins);
-out:
+	return ret;
+}
+
+int balancer_up(const struct pins *pins, const struct balancer_config *config, struct error *err)
+{
+	enum pins_state state = pins_state(pins, err);
+	int *ifindex, ret;
+
+	if (state == PINS_OTHER)
+		return -EEXIST;
+	ret = platform_interfaces(config->interfaces, config->interfaces_count, &ifindex, err);
+	if (ret)
+		return ret;
+	ret = forwarding_check(config, err);
+	if (!ret)
+		ret = balancer_start(pins, state, config, ifindex, err);
 	free(ifindex);
 	return ret;
 }

@@ -216,28 +216,20 @@ static int sockops_attach(const struct pins *pins, const char *cgroup, struct er
 	return ret;
 }
 
-/* Finds the interfaces and the cgroup before anything is touched. */
-static int places_find(const struct host_config *config, const char *cgroup, int *ifindex,
-		       char cgroup_path[PLATFORM_PATH_LEN], struct error *err)
+/* The cgroup to attach to: @override, else the configuration's, else the root. It is there. */
+static int cgroup_find(const struct host_config *config, const char *override,
+		       char path[PLATFORM_PATH_LEN], struct error *err)
 {
-	int fd;
+	const char *cgroup = override ? override : config->cgroup;
+	int fd, ret = 0;
 
-	for (unsigned i = 0; i < config->interfaces_count; i++) {
-		ifindex[i] = platform_interface(config->interfaces[i], err);
-		if (ifindex[i] < 0)
-			return ifindex[i];
-	}
-	if (!cgroup)
-		cgroup = config->cgroup;
-	if (!cgroup) {
-		int ret = platform_cgroup2_root(cgroup_path, err);
-
-		if (ret)
-			return ret;
-	} else {
-		snprintf(cgroup_path, PLATFORM_PATH_LEN, "%s", cgroup);
-	}
-	fd = platform_cgroup2_open(cgroup_path, err);
+	if (cgroup)
+		snprintf(path, PLATFORM_PATH_LEN, "%s", cgroup);
+	else
+		ret = platform_cgroup2_root(path, err);
+	if (ret)
+		return ret;
+	fd = platform_cgroup2_open(path, err);
 	if (fd < 0)
 		return fd;
 	close(fd);
@@ -260,15 +252,6 @@ static int host_apply(const struct pins *pins, const struct host_config *config,
 	return ret;
 }
 
-static int host_start(const struct pins *pins, struct error *err)
-{
-	int ret = pins_mkdir(pins, err);
-
-	if (!ret)
-		ret = programs_load(pins, err);
-	return ret;
-}
-
 static void host_remove(const struct pins *pins)
 {
 	pins_unlink(pins, PIN_SOCKOPS_LINK);
@@ -276,32 +259,44 @@ static void host_remove(const struct pins *pins)
 	pins_remove(pins);
 }
 
+/* Loads what is not there yet, and applies @config. */
+static int host_start(const struct pins *pins, enum pins_state state,
+		      const struct host_config *config, const char *cgroup, const int *ifindex,
+		      struct error *err)
+{
+	int ret = 0;
+
+	if (state == PINS_BROKEN)
+		host_remove(pins);
+	if (state != PINS_OURS)
+		ret = pins_mkdir(pins, err);
+	if (!ret && state != PINS_OURS)
+		ret = programs_load(pins, err);
+	if (!ret)
+		ret = host_apply(pins, config, cgroup, ifindex, err);
+	if (!ret && state != PINS_OURS)
+		ret = pins_commit(pins, err);
+	if (ret && state != PINS_OURS)
+		host_remove(pins);
+	return ret;
+}
+
 int host_up(const struct pins *pins, const struct host_config *config, const char *cgroup,
 	    struct error *err)
 {
 	enum pins_state state = pins_state(pins, err);
 	char cgroup_path[PLATFORM_PATH_LEN];
-	int *ifindex, ret = 0;
+	int *ifindex, ret;
 
 	if (state == PINS_OTHER)
 		return -EEXIST;
-	ifindex = calloc(config->interfaces_count + 1, sizeof(*ifindex));
-	if (!ifindex)
-		return error_set(err, -ENOMEM, "out of memory");
-	ret = places_find(config, cgroup, ifindex, cgroup_path, err);
+	ret = cgroup_find(config, cgroup, cgroup_path, err);
 	if (ret)
-		goto out;
-	if (state == PINS_BROKEN)
-		host_remove(pins);
-	if (state != PINS_OURS)
-		ret = host_start(pins, err);
-	if (!ret)
-		ret = host_apply(pins, config, cgroup_path, ifindex, err);
-	if (!ret && state != PINS_OURS)
-		ret = pins_commit(pins, err);
-	if (ret && state != PINS_OURS)
-		host_remove(pins);
-out:
+		return ret;
+	ret = platform_interfaces(config->interfaces, config->interfaces_count, &ifindex, err);
+	if (ret)
+		return ret;
+	ret = host_start(pins, state, config, cgroup_path, ifindex, err);
 	free(ifindex);
 	return ret;
 }

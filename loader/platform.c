@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -118,7 +119,8 @@ int platform_cgroup2_open(const char *path, struct error *err)
 	return fd;
 }
 
-int platform_interface(const char *name, struct error *err)
+/* The index of the Ethernet interface @name, or a negative errno with @err set. */
+static int interface_index(const char *name, struct error *err)
 {
 	struct ifreq request = {};
 	int fd, index = if_nametoindex(name), ret = 0;
@@ -138,6 +140,25 @@ int platform_interface(const char *name, struct error *err)
 		ret = error_set(err, -EOPNOTSUPP, "%s is not an Ethernet interface", name);
 	close(fd);
 	return ret ? ret : index;
+}
+
+int platform_interfaces(char *const *names, unsigned n, int **out, struct error *err)
+{
+	int *index = calloc(n + 1, sizeof(*index));
+
+	if (!index)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < n; i++) {
+		index[i] = interface_index(names[i], err);
+		if (index[i] < 0) {
+			int ret = index[i];
+
+			free(index);
+			return ret;
+		}
+	}
+	*out = index;
+	return 0;
 }
 
 int platform_forwarding(const char *interface, const char *family, struct error *err)

@@ -22,10 +22,10 @@ int platform_cgroup2_root(char path[PLATFORM_PATH_LEN], struct error *err);
 int platform_cgroup2_open(const char *path, struct error *err);
 
 /*
- * Index of the Ethernet interface @name in this network namespace, or a negative errno with @err
- * set (missing, or not an Ethernet interface).
+ * Indices of the @n Ethernet interfaces @names in this network namespace, into a new array *@out.
+ * Returns 0 or a negative errno with @err set (one is missing, or not an Ethernet interface).
  */
-int platform_interface(const char *name, struct error *err);
+int platform_interfaces(char *const *names, unsigned n, int **out, struct error *err);
 
 /*
  * Does the kernel forward packets that come in by @interface? @family: "ipv4" or "ipv6". Returns 0,
