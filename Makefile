@@ -26,7 +26,9 @@ CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) $(SANITIZE_FLAGS) -Iinclude -Iloader -I$(B) \
 	$(shell pkg-config --cflags $(LIBS)) -MMD -MP
 ALL_LIBS = $(SANITIZE_FLAGS) $(shell pkg-config --libs $(LIBS)) -lm -lpthread
-BPF_CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -target bpf -mcpu=v3 $(ARCH_INCLUDE) -Iinclude -MMD -MP
+# The same source gives the same bytes, and so the same version, in whatever folder it is built.
+SAME_BYTES := -fdebug-compilation-dir=. -ffile-prefix-map=$(CURDIR)=.
+BPF_CFLAGS := -O2 -g $(SAME_BYTES) -Wall -Wextra -Wno-unused-parameter -target bpf -mcpu=v3 $(ARCH_INCLUDE) -Iinclude -MMD -MP
 
 LOADER_OBJS := $(patsubst loader/%.c,$(B)/loader/%.o,$(wildcard loader/*.c))
 LOADER_LIB := $(filter-out $(B)/loader/main.o,$(LOADER_OBJS))
@@ -81,6 +83,9 @@ $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp 2> $@.log || { cat $@.log; exit 1; }
 	$(Q)mv $@.tmp $@
+
+# Named, or make would count it as a file in between and prefer another rule for tests/bench.
+$(B)/bench.skel.h: $(B)/bench.bpf.o
 
 # A program's version names its code: another build is another version.
 $(B)/version.h: $(B)/host.bpf.o $(B)/balancer.bpf.o

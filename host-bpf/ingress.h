@@ -99,6 +99,7 @@ static __always_inline int syn_restore(struct __sk_buff *skb, struct packet *p,
 				       const struct request *request, const struct ss_serve *served,
 				       struct ss_flow *flow)
 {
+	int restored = 0;
 	__u32 csum;
 
 	if (!ss_endpoint_equal(&request->client, &flow->remote)) {
@@ -109,15 +110,17 @@ static __always_inline int syn_restore(struct __sk_buff *skb, struct packet *p,
 		csum = ss_csum_to32(ss_csum_diff_addr(&flow->remote.addr, &request->client.addr));
 		rewrite(skb, p, REWRITE_SOURCE, &request->client, csum);
 		flow->remote = request->client;
-		count(SS_HOST_syn_restored);
+		restored = 1;
 		if (!packet_headers(skb, p))
 			return -1;
 	}
 	if (flow->local.port != served->listen && !p->is_ip6) {
 		flow->local.port = served->listen;
 		rewrite(skb, p, REWRITE_DESTINATION, &flow->local, 0);
-		count(SS_HOST_syn_restored);
+		restored = 1;
 	}
+	if (restored)
+		count(SS_HOST_syn_restored);
 	return 0;
 }
 

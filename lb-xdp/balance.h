@@ -38,7 +38,7 @@ static __noinline int balance_unreadable(const struct packet *p, enum parse_resu
 	}
 }
 
-/* Counts what was forwarded, and turns how it leaves into an XDP action. */
+/* Sends @p on, and turns how it leaves into an XDP action. */
 static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
 					   struct ss_lb_backend_cpu *backend)
 {
@@ -60,6 +60,22 @@ static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
 	return XDP_DROP;
 }
 
+/* Counts a packet that was sent to @backend. */
+static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, int syn, int retry)
+{
+	if (!syn) {
+		count(SS_LB_other_forwarded);
+		backend->others++;
+		return;
+	}
+	count(SS_LB_syn_forwarded);
+	backend->syns++;
+	if (retry) {
+		count(SS_LB_syn_retried);
+		backend->retries++;
+	}
+}
+
 static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
@@ -67,7 +83,7 @@ static __always_inline int balance(struct xdp_md *ctx)
 	struct ss_lb_backend_cpu *backend_state;
 	struct ss_lb_backend *backend;
 	struct ss_lb_table *table;
-	int syn, retry = 0;
+	int syn, action, retry = 0;
 
 	if (parsed != PARSE_TCP)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
@@ -94,18 +110,10 @@ static __always_inline int balance(struct xdp_md *ctx)
 		return drop(SS_LB_error_map);
 
 	rewrite_destination(&p, &backend->endpoint);
-	if (syn) {
-		count(SS_LB_syn_forwarded);
-		backend_state->syns++;
-		if (retry) {
-			count(SS_LB_syn_retried);
-			backend_state->retries++;
-		}
-	} else {
-		count(SS_LB_other_forwarded);
-		backend_state->others++;
-	}
-	return balance_forward(ctx, &p, backend_state);
+	action = balance_forward(ctx, &p, backend_state);
+	if (action != XDP_DROP)
+		count_forwarded(backend_state, syn, retry);
+	return action;
 }
 
 #endif

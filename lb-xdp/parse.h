@@ -82,10 +82,10 @@ static __always_inline enum parse_result parse_ipv4(struct packet *p, void *l3)
 		return PARSE_SHORT;
 	p->ip4 = ip;
 	p->dst.addr = ss_addr_v4(ip->daddr);
-	if (ip->frag_off & IP_OFFSET_OR_MORE)
-		return PARSE_FRAGMENT;
 	if (ip->protocol != IPPROTO_TCP)
 		return PARSE_OTHER;
+	if (ip->frag_off & IP_OFFSET_OR_MORE)
+		return PARSE_FRAGMENT;
 	return parse_tcp(p, l3 + header, total - header);
 }
 
@@ -115,7 +115,9 @@ static __always_inline enum parse_result parse_ipv6(struct packet *p, void *l3)
 		if ((void *)(ext + 1) > p->end)
 			return PARSE_SHORT;
 		if (next == IPPROTO_FRAGMENT)
-			return PARSE_FRAGMENT;
+			return ext->next == IPPROTO_TCP || ext->next == IPPROTO_DSTOPTS
+				       ? PARSE_FRAGMENT
+				       : PARSE_OTHER;
 		next = ext->next;
 		l4 += (ext->len + 1) * 8;
 		room -= (ext->len + 1) * 8;

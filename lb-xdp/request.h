@@ -30,11 +30,11 @@ static __always_inline int request_at_tail(const struct packet *p, __u32 len, __
 }
 
 /* Walks all of the SYN's options. Not inlined: the common SYN does not come here. */
-static __noinline int request_walk(struct xdp_md *ctx, __u32 offset, __u32 len)
+static __noinline int request_walk(struct xdp_md *ctx, __u32 offset, __u32 len, __u32 forms)
 {
 	struct ss_opt_cursor c = {
 		.len = len,
-		.forms = SS_FORMS_REQUEST4 | SS_FORMS_REQUEST6,
+		.forms = forms,
 	};
 
 	if (len < sizeof(struct ss_opt_head) || len > SS_TCP_OPTS_MAX)
@@ -62,7 +62,8 @@ static __always_inline int request_find(struct xdp_md *ctx, const struct packet 
 		return form;
 	}
 	return request_walk(ctx, (void *)(p->tcp + 1) - (void *)(long)ctx->data,
-			    p->tcp->doff * 4 - sizeof(struct tcphdr));
+			    p->tcp->doff * 4 - sizeof(struct tcphdr),
+			    p->is_ip6 ? SS_FORMS_REQUEST6 : SS_FORMS_REQUEST4);
 }
 
 #endif

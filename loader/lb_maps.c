@@ -176,7 +176,7 @@ static int ids_assign(struct apply *a, const struct service_config *service,
 /* Puts a->table into the kernel as the service at @vip: one pointer changes, all else follows. */
 static int table_install(struct apply *a, const struct ss_endpoint *vip)
 {
-	uint32_t index = a->table->index, zero = 0, present = 0;
+	uint32_t index = a->table->index, zero = 0, present = SS_LB_SERVICES; /* no index */
 	struct ss_endpoint address;
 	int fd, err = 0;
 

@@ -1,0 +1,1297 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Step 2 of a connection, packet in, packet out: what the balancer's XDP program makes of a frame.
+ *
+ * First a table of frames: what goes in, and what has to come out, with the counters that move.
+ * Then what takes many packets to see: which backend gets which flow, and next hops.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cmocka.h>
+#include <net/if.h>
+
+#include <sidestep/counters.h>
+#include <sidestep/option.h>
+
+#include "address.h"
+#include "balancer.skel.h"
+#include "lb_maps.h"
+#include "map_sync.h"
+#include "packet.h"
+#include "progrun.h"
+
+/* Options: of a default Linux SYN, and what may stand beside ours. */
+#define MSS "\2\4\5\xb4"
+#define LINUX MSS "\4\2\x8\xa\0\0\0\1\0\0\0\0\1\3\3\7"
+#define NOP4 "\1\1\1\1"
+#define EOL "\0"
+#define OTHER_253 "\xfd\x8\xf9\x89\1\2\3\4" /* another experiment's ExID */
+#define OTHER_254 "\xfe\x8\x5d\x50\1\2\3\4" /* our ExID, but the other kind */
+
+/* Requests and grants, with content. */
+#define ADDR4 "\xa\x63\0\1"
+#define ADDR6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
+#define FULL_REST ADDR4 "\xa\0\1\2\0\x51\x9c\x40"
+#define FULL "\xfd\x10\x5d\x52" FULL_REST
+#define FULL_RETRY "\xfd\x10\x5d\x53" FULL_REST
+#define SHORT "\xfd\x8\x5d\x50" ADDR4
+#define SHORT_RETRY "\xfd\x8\x5d\x51" ADDR4
+#define REQUEST6 "\xfd\x14\x5d\x54" ADDR6
+#define REQUEST6_RETRY "\xfd\x14\x5d\x55" ADDR6
+#define GRANT_REST "\xa\0\3\2\x1f\x90\0\0"
+
+/* The services, by their port on both VIPs. */
+#define THREE "80" /* Maglev, three backends */
+#define ONE "81" /* Maglev, one backend */
+#define TURNS "82" /* round robin, three backends */
+#define TURNS_ONE "83" /* round robin, one backend */
+#define DRAINED "84" /* Maglev, no backend is up */
+#define WEIGHTLESS "85" /* Maglev, no backend has a weight */
+#define TURNS_DRAINED "86" /* round robin, no backend is up */
+#define TWO "87" /* Maglev, two backends */
+#define TURNS_TWO "88" /* round robin, two backends */
+#define NO_SERVICE "99"
+
+/* The only backend of ONE and TURNS_ONE. */
+#define BACKEND4 "10.0.3.9:8080"
+#define BACKEND6 "[fd00:3::9]:8080"
+
+struct backend_row {
+	const char *address;
+	unsigned weight;
+	enum ss_backend_state state;
+};
+/* clang-format off */
+#define UP(address) { address, 100, SS_BACKEND_UP }
+#define WEIGHT(address, weight) { address, weight, SS_BACKEND_UP }
+#define DRAIN(address) { address, 100, SS_BACKEND_DRAIN }
+/* clang-format on */
+
+#define BACKENDS_MAX 4
+struct service_row {
+	const char *vip;
+	enum ss_scheduler scheduler;
+	struct backend_row backend[BACKENDS_MAX];
+};
+#define MAGLEV SS_SCHED_MAGLEV
+#define ROUND_ROBIN SS_SCHED_ROUND_ROBIN
+#define TWO4 UP("10.0.3.1:8080"), UP("10.0.3.2:8080")
+#define TWO6 UP("[fd00:3::1]:8080"), UP("[fd00:3::2]:8080")
+
+static const struct service_row services[] = {
+	{ "10.99.0.1:" THREE, MAGLEV, { TWO4, UP("10.0.3.3:8080") } },
+	{ "10.99.0.1:" ONE, MAGLEV, { UP(BACKEND4), DRAIN("10.0.3.1:8080") } },
+	{ "10.99.0.1:" TURNS, ROUND_ROBIN, { TWO4, UP("10.0.3.3:8080") } },
+	{ "10.99.0.1:" TURNS_ONE, ROUND_ROBIN, { UP(BACKEND4) } },
+	{ "10.99.0.1:" DRAINED, MAGLEV, { DRAIN("10.0.3.1:8080"), DRAIN("10.0.3.2:8080") } },
+	{ "10.99.0.1:" WEIGHTLESS, MAGLEV, { WEIGHT("10.0.3.1:8080", 0) } },
+	{ "10.99.0.1:" TURNS_DRAINED, ROUND_ROBIN, { DRAIN("10.0.3.1:8080") } },
+	{ "10.99.0.1:" TWO, MAGLEV, { TWO4 } },
+	{ "10.99.0.1:" TURNS_TWO, ROUND_ROBIN, { TWO4 } },
+	{ "[fd00:99::1]:" THREE, MAGLEV, { TWO6, UP("[fd00:3::3]:8080") } },
+	{ "[fd00:99::1]:" ONE, MAGLEV, { UP(BACKEND6), DRAIN("[fd00:3::1]:8080") } },
+	{ "[fd00:99::1]:" TURNS, ROUND_ROBIN, { TWO6, UP("[fd00:3::3]:8080") } },
+	{ "[fd00:99::1]:" TURNS_ONE, ROUND_ROBIN, { UP(BACKEND6) } },
+	{ "[fd00:99::1]:" DRAINED, MAGLEV, { DRAIN("[fd00:3::1]:8080") } },
+	{ "[fd00:99::1]:" WEIGHTLESS, MAGLEV, { WEIGHT("[fd00:3::1]:8080", 0) } },
+	{ "[fd00:99::1]:" TURNS_DRAINED, ROUND_ROBIN, { DRAIN("[fd00:3::1]:8080") } },
+	{ "[fd00:99::1]:" TWO, MAGLEV, { TWO6 } },
+	{ "[fd00:99::1]:" TURNS_TWO, ROUND_ROBIN, { TWO6 } },
+};
+
+static struct balancer_bpf *skel;
+static struct lb_maps maps;
+static int prog;
+
+#define NAME(name, help) #name,
+static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
+static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
+
+/* --- the table of frames --------------------------------------------------------------------- */
+
+#define CLIENT4 "10.0.1.2:40000"
+#define CLIENT6 "[fd00:1::2]:40000"
+#define OPTIONS(s) .options = (s), .options_len = sizeof(s) - 1
+#define PAYLOAD(s) .payload = (s), .payload_len = sizeof(s) - 1
+#define IP_OPTIONS(s) .ip_options = (s), .ip_options_len = sizeof(s) - 1
+#define EXT(type, s) .ip6_next = type, IP_OPTIONS(s)
+
+/* A packet to a service; what else it has as designated members of struct packet_spec. */
+/* clang-format off */
+#define TO4(service, letters, ...)                                                                 \
+	{ .src = CLIENT4, .dst = "10.99.0.1:" service, .flags = letters, ##__VA_ARGS__ }
+#define TO6(service, letters, ...)                                                                 \
+	{ .src = CLIENT6, .dst = "[fd00:99::1]:" service, .flags = letters, ##__VA_ARGS__ }
+/* clang-format on */
+#define SYN4(service, options) TO4(service, "S", OPTIONS(options))
+#define SYN6(service, options) TO6(service, "S", OPTIONS(options))
+
+/* What has to come out, with the counters that have to move. */
+#define C(name) (1ULL << SS_LB_##name)
+#define SENT(counters) XDP_TX, counters
+#define SYN_SENT SENT(C(syn_forwarded))
+#define RETRY_SENT SENT(C(syn_forwarded) | C(syn_retried))
+#define OTHER_SENT SENT(C(other_forwarded))
+#define DROPPED(reason) XDP_DROP, C(reason)
+#define PASSED XDP_PASS, 0
+
+/* IPv6 extension headers (RFC 8200): the next one's type, and padding inside. */
+#define HOP_BY_HOP 0
+#define ROUTING 43
+#define FRAGMENT 44
+#define DESTINATION 60
+#define THEN_TCP "\6\0\1\4\0\0\0\0"
+#define THEN_DESTINATION "\x3c\0\1\4\0\0\0\0"
+#define THEN_FRAGMENT "\x2c\0\1\4\0\0\0\0"
+#define FRAGMENT_OF_TCP(offset_and_more) "\6\0" offset_and_more "\0\0\0\1"
+
+static const struct row {
+	const char *why;
+	struct packet_case in;
+	unsigned verdict;
+	__u64 counters;
+} rows[] = {
+	/* SYNs with a request, as the kernel writes it: at the header's tail. */
+	{ "full request", { SYN4(ONE, LINUX FULL) }, SYN_SENT },
+	{ "full request, retry", { SYN4(ONE, LINUX FULL_RETRY) }, RETRY_SENT },
+	{ "short request", { SYN4(ONE, LINUX SHORT) }, SYN_SENT },
+	{ "short request, retry", { SYN4(ONE, LINUX SHORT_RETRY) }, RETRY_SENT },
+	{ "v6 request", { SYN6(ONE, LINUX REQUEST6) }, SYN_SENT },
+	{ "v6 request, retry", { SYN6(ONE, LINUX REQUEST6_RETRY) }, RETRY_SENT },
+	{ "round robin", { SYN4(TURNS_ONE, LINUX FULL) }, SYN_SENT },
+	{ "round robin, retry", { SYN4(TURNS_ONE, LINUX FULL_RETRY) }, RETRY_SENT },
+	{ "v6 round robin", { SYN6(TURNS_ONE, LINUX REQUEST6) }, SYN_SENT },
+	{ "v6 round robin, retry", { SYN6(TURNS_ONE, LINUX REQUEST6_RETRY) }, RETRY_SENT },
+	{ "request alone", { SYN4(ONE, FULL) }, SYN_SENT },
+	{ "short request alone", { SYN4(ONE, SHORT) }, SYN_SENT },
+	{ "v6 request alone", { SYN6(ONE, REQUEST6) }, SYN_SENT },
+	{ "with data (Fast Open)", { TO4(ONE, "S", OPTIONS(SHORT), PAYLOAD("GET /")) }, SYN_SENT },
+	{ "v6 with data", { TO6(ONE, "S", OPTIONS(REQUEST6), PAYLOAD("GET /")) }, SYN_SENT },
+	{ "Ethernet padding", { SYN4(ONE, SHORT), .padding = 18 }, SYN_SENT },
+	{ "v6 Ethernet padding", { SYN6(ONE, REQUEST6), .padding = 18 }, SYN_SENT },
+
+	/* Requests elsewhere. */
+	{ "first of the options", { SYN4(ONE, FULL LINUX) }, SYN_SENT },
+	{ "v6 first of the options", { SYN6(ONE, REQUEST6 LINUX) }, SYN_SENT },
+	{ "retry, first of the options", { SYN4(ONE, FULL_RETRY LINUX) }, RETRY_SENT },
+	{ "unaligned, NOPs around", { SYN4(ONE, MSS "\1" FULL "\1\1\1") }, SYN_SENT },
+	{ "short, unaligned", { SYN4(ONE, "\1" SHORT "\1\1\1") }, SYN_SENT },
+	{ "v6 unaligned", { SYN6(ONE, "\1\1" REQUEST6 "\1\1") }, SYN_SENT },
+	{ "end of list behind it", { SYN4(ONE, FULL EOL EOL EOL EOL) }, SYN_SENT },
+	{ "other 253 before it", { SYN4(ONE, OTHER_253 FULL) }, SYN_SENT },
+	{ "other 253 behind it", { SYN4(ONE, FULL OTHER_253) }, SYN_SENT },
+	{ "other 254 before it", { SYN4(ONE, OTHER_254 SHORT) }, SYN_SENT },
+	{ "other 254 behind it", { SYN4(ONE, SHORT OTHER_254) }, SYN_SENT },
+	{ "between both", { SYN4(ONE, OTHER_253 FULL OTHER_254) }, SYN_SENT },
+	{ "v6 between both", { SYN6(ONE, OTHER_253 REQUEST6 OTHER_254) }, SYN_SENT },
+	{ "40 bytes of options", { SYN4(ONE, LINUX FULL NOP4) }, SYN_SENT },
+	{ "a grant before it", { SYN4(ONE, "\xfd\xc\x5d\x58" GRANT_REST FULL) }, SYN_SENT },
+
+	/* SYNs without one, or with broken options. */
+	{ "no options", { SYN4(ONE, "") }, DROPPED(drop_no_request) },
+	{ "v6 no options", { SYN6(ONE, "") }, DROPPED(drop_no_request) },
+	{ "default Linux SYN", { SYN4(ONE, LINUX) }, DROPPED(drop_no_request) },
+	{ "v6 default Linux SYN", { SYN6(ONE, LINUX) }, DROPPED(drop_no_request) },
+	{ "round robin, no request", { SYN4(TURNS_ONE, LINUX) }, DROPPED(drop_no_request) },
+	{ "other experiments only", { SYN4(ONE, OTHER_253 OTHER_254) }, DROPPED(drop_no_request) },
+	{ "behind the end of list",
+	  { SYN4(ONE, EOL "\4\1\1" FULL NOP4) },
+	  DROPPED(drop_no_request) },
+	{ "inside another option", { SYN4(ONE, "\x8\x12" FULL NOP4) }, DROPPED(drop_no_request) },
+	{ "length 0 before it", { SYN4(ONE, "\x8\0\1\1" FULL NOP4) }, DROPPED(drop_no_request) },
+	{ "length 1 before it", { SYN4(ONE, "\x8\1\1\1" FULL NOP4) }, DROPPED(drop_no_request) },
+	{ "overrun before it", { SYN4(ONE, "\x8\x29\1\1" FULL NOP4) }, DROPPED(drop_no_request) },
+	{ "no length byte", { SYN4(ONE, MSS "\1\1\1\x8") }, DROPPED(drop_no_request) },
+	{ "ours, length 0", { SYN4(ONE, "\xfd\0\x5d\x52" FULL_REST) }, DROPPED(drop_no_request) },
+	{ "ours, length 1", { SYN4(ONE, "\xfd\1\x5d\x52" FULL_REST) }, DROPPED(drop_no_request) },
+	{ "ours, too short", { SYN4(ONE, "\xfd\xf\x5d\x52" FULL_REST) }, DROPPED(drop_no_request) },
+	{ "ours, too long",
+	  { SYN4(ONE, "\xfd\x11\x5d\x52" FULL_REST NOP4) },
+	  DROPPED(drop_no_request) },
+	{ "ours, overrun", { SYN4(ONE, "\xfd\x10\x5d\x52" ADDR4) }, DROPPED(drop_no_request) },
+	{ "full with the length of short",
+	  { SYN4(ONE, "\xfd\x8\x5d\x52" ADDR4) },
+	  DROPPED(drop_no_request) },
+	{ "short with the length of full",
+	  { SYN4(ONE, "\xfd\x10\x5d\x50" FULL_REST) },
+	  DROPPED(drop_no_request) },
+	{ "v6 ours, wrong length",
+	  { SYN6(ONE, "\xfd\x10\x5d\x54" FULL_REST) },
+	  DROPPED(drop_no_request) },
+	{ "form that does not exist",
+	  { SYN4(ONE, "\xfd\x8\x5d\x56" ADDR4) },
+	  DROPPED(drop_no_request) },
+	{ "IPv6's form in IPv4", { SYN4(ONE, REQUEST6) }, DROPPED(drop_no_request) },
+	{ "IPv4's form in IPv6", { SYN6(ONE, FULL) }, DROPPED(drop_no_request) },
+	{ "classic grant", { SYN4(ONE, "\xfd\xc\x5d\x58" GRANT_REST) }, DROPPED(drop_no_request) },
+	{ "strict grant", { SYN4(ONE, "\xfd\xc\x5d\x59" GRANT_REST) }, DROPPED(drop_no_request) },
+	{ "repeat grant", { SYN4(ONE, "\xfd\xc\x5d\x5d" GRANT_REST) }, DROPPED(drop_no_request) },
+	{ "v6 classic grant", { SYN6(ONE, "\xfd\x14\x5d\x5a" ADDR6) }, DROPPED(drop_no_request) },
+	{ "v6 strict grant", { SYN6(ONE, "\xfd\x14\x5d\x5b" ADDR6) }, DROPPED(drop_no_request) },
+
+	/* Packets of connections that were not redirected. */
+	{ "ACK", { TO4(ONE, "A") }, OTHER_SENT },
+	{ "data", { TO4(ONE, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+	{ "FIN", { TO4(ONE, "FA") }, OTHER_SENT },
+	{ "RST", { TO4(ONE, "R") }, OTHER_SENT },
+	{ "SYN-ACK", { TO4(ONE, "SA") }, OTHER_SENT },
+	{ "no flags", { TO4(ONE, "") }, OTHER_SENT },
+	{ "Ethernet padding behind data",
+	  { TO4(ONE, "PA", PAYLOAD("x")), .padding = 5 },
+	  OTHER_SENT },
+	{ "v6 ACK", { TO6(ONE, "A") }, OTHER_SENT },
+	{ "v6 data", { TO6(ONE, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+	{ "v6 FIN", { TO6(ONE, "FA") }, OTHER_SENT },
+	{ "v6 RST", { TO6(ONE, "R") }, OTHER_SENT },
+	{ "round robin, ACK", { TO4(TURNS_ONE, "A") }, DROPPED(drop_no_state) },
+	{ "round robin, data", { TO4(TURNS_ONE, "PA", PAYLOAD("x")) }, DROPPED(drop_no_state) },
+	{ "round robin, RST", { TO4(TURNS_ONE, "R") }, DROPPED(drop_no_state) },
+	{ "round robin, SYN-ACK", { TO4(TURNS_ONE, "SA") }, DROPPED(drop_no_state) },
+	{ "v6 round robin, ACK", { TO6(TURNS_ONE, "A") }, DROPPED(drop_no_state) },
+
+	/* Nobody to take it. */
+	{ "all drained", { SYN4(DRAINED, LINUX FULL) }, DROPPED(drop_no_backend) },
+	{ "all drained, retry", { SYN4(DRAINED, LINUX FULL_RETRY) }, DROPPED(drop_no_backend) },
+	{ "all drained, ACK", { TO4(DRAINED, "A") }, DROPPED(drop_no_backend) },
+	{ "no weight", { SYN4(WEIGHTLESS, LINUX FULL) }, DROPPED(drop_no_backend) },
+	{ "round robin, drained", { SYN4(TURNS_DRAINED, FULL) }, DROPPED(drop_no_backend) },
+	{ "round robin, drained, ACK", { TO4(TURNS_DRAINED, "A") }, DROPPED(drop_no_state) },
+	{ "v6 all drained", { SYN6(DRAINED, LINUX REQUEST6) }, DROPPED(drop_no_backend) },
+	{ "v6 no weight", { SYN6(WEIGHTLESS, LINUX REQUEST6) }, DROPPED(drop_no_backend) },
+
+	/* None of ours: left as it is, nothing counted. */
+	{ "another port of the VIP", { SYN4(NO_SERVICE, LINUX FULL) }, PASSED },
+	{ "v6 another port of the VIP", { SYN6(NO_SERVICE, LINUX REQUEST6) }, PASSED },
+	{ "port 0 of the VIP", { SYN4(ONE, LINUX FULL), POKE(TCP, 2, "\0\0") }, PASSED },
+	{ "port 0 of the VIP, ACK", { TO4(ONE, "A"), POKE(TCP, 2, "\0\0") }, PASSED },
+	{ "v6 port 0 of the VIP", { SYN6(ONE, REQUEST6), POKE(TCP, 2, "\0\0") }, PASSED },
+	{ "another address", { SYN4(ONE, LINUX FULL), POKE(IP, 16, "\xa\x63\0\2") }, PASSED },
+	{ "v6 another address", { SYN6(ONE, REQUEST6), POKE(IP, 39, "\2") }, PASSED },
+	{ "UDP to the VIP", { SYN4(ONE, LINUX FULL), POKE(IP, 9, "\x11") }, PASSED },
+	{ "ICMP to the VIP", { SYN4(ONE, LINUX FULL), POKE(IP, 9, "\1") }, PASSED },
+	{ "v6 UDP to the VIP", { SYN6(ONE, REQUEST6), POKE(IP, 6, "\x11") }, PASSED },
+	{ "v6 ICMP to the VIP", { SYN6(ONE, REQUEST6), POKE(IP, 6, "\x3a") }, PASSED },
+	{ "ARP", { SYN4(ONE, LINUX FULL), POKE(FRAME, 12, "\x8\6") }, PASSED },
+	{ "802.3 length", { SYN4(ONE, LINUX FULL), POKE(FRAME, 12, "\0\x40") }, PASSED },
+
+	/* Tags, IPv4 options, extension headers. */
+	{ "802.1Q", { TO4(ONE, "S", OPTIONS(FULL), .vlan = 7) }, SYN_SENT },
+	{ "802.1AD",
+	  { TO4(ONE, "S", OPTIONS(FULL), .vlan = 7), POKE(FRAME, 12, "\x88\xa8") },
+	  SYN_SENT },
+	{ "v6 802.1Q", { TO6(ONE, "S", OPTIONS(REQUEST6), .vlan = 7) }, SYN_SENT },
+	{ "v6 802.1AD",
+	  { TO6(ONE, "S", OPTIONS(REQUEST6), .vlan = 7), POKE(FRAME, 12, "\x88\xa8") },
+	  SYN_SENT },
+	{ "802.1Q, request not at the tail",
+	  { TO4(ONE, "S", OPTIONS(FULL LINUX), .vlan = 7) },
+	  SYN_SENT },
+	{ "802.1Q, data", { TO4(ONE, "PA", PAYLOAD("x"), .vlan = 4095) }, OTHER_SENT },
+	{ "IPv4 options", { TO4(ONE, "S", OPTIONS(LINUX FULL), IP_OPTIONS(NOP4)) }, SYN_SENT },
+	{ "40 bytes of IPv4 options, request not at the tail",
+	  { TO4(ONE, "S", OPTIONS(FULL LINUX),
+		IP_OPTIONS(NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4)) },
+	  SYN_SENT },
+	{ "IPv4 options, ACK", { TO4(ONE, "A", IP_OPTIONS(NOP4)) }, OTHER_SENT },
+	{ "hop-by-hop options",
+	  { TO6(ONE, "S", OPTIONS(LINUX REQUEST6), EXT(HOP_BY_HOP, THEN_TCP)) },
+	  SYN_SENT },
+	{ "destination options, request not at the tail",
+	  { TO6(ONE, "S", OPTIONS(REQUEST6 LINUX), EXT(DESTINATION, THEN_TCP)) },
+	  SYN_SENT },
+	{ "both",
+	  { TO6(ONE, "S", OPTIONS(REQUEST6), EXT(HOP_BY_HOP, THEN_DESTINATION THEN_TCP)) },
+	  SYN_SENT },
+	{ "16 bytes of hop-by-hop options, ACK",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, "\6\1\1\xc\0\0\0\0\0\0\0\0\0\0\0\0")) },
+	  OTHER_SENT },
+	{ "four extension headers",
+	  { TO6(ONE, "A",
+		EXT(DESTINATION, THEN_DESTINATION THEN_DESTINATION THEN_DESTINATION THEN_TCP)) },
+	  OTHER_SENT },
+	{ "a routing header", { TO6(ONE, "A", EXT(ROUTING, THEN_TCP)) }, PASSED },
+	{ "UDP behind hop-by-hop options",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, "\x11\0\1\4\0\0\0\0")) },
+	  PASSED },
+	{ "another port, hop-by-hop options",
+	  { TO6(NO_SERVICE, "A", EXT(HOP_BY_HOP, THEN_TCP)) },
+	  PASSED },
+	{ "extension header longer than the frame",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, "\6\xff\1\4\0\0\0\0")) },
+	  DROPPED(drop_bad_tcp) },
+	{ "extension header behind the end of the frame",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, "\x3c\xff\1\4\0\0\0\0")) },
+	  DROPPED(drop_short) },
+
+	/* Fragments. */
+	{ "first fragment",
+	  { SYN4(ONE, LINUX FULL), POKE(IP, 6, "\x20\0") },
+	  DROPPED(drop_fragment) },
+	{ "middle fragment", { TO4(ONE, "A"), POKE(IP, 6, "\x20\x10") }, DROPPED(drop_fragment) },
+	{ "last fragment", { TO4(ONE, "A"), POKE(IP, 6, "\0\x10") }, DROPPED(drop_fragment) },
+	{ "first fragment, another address",
+	  { SYN4(ONE, FULL), POKE(IP, 6, "\x20\0\x40\6\0\0\xa\0\1\2\xa\x63\0\2") },
+	  PASSED },
+	{ "middle fragment, another address",
+	  { SYN4(ONE, FULL), POKE(IP, 6, "\x20\x10\x40\6\0\0\xa\0\1\2\xa\x63\0\2") },
+	  PASSED },
+	{ "fragment of UDP to the VIP",
+	  { TO4(ONE, "A"), POKE(IP, 6, "\x20\x10\x40\x11") },
+	  PASSED },
+	{ "v6 first fragment",
+	  { TO6(ONE, "S", OPTIONS(REQUEST6), EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\1"))) },
+	  DROPPED(drop_fragment) },
+	{ "v6 middle fragment",
+	  { TO6(ONE, "A", EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\x41"))) },
+	  DROPPED(drop_fragment) },
+	{ "v6 fragment behind hop-by-hop options",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, THEN_FRAGMENT FRAGMENT_OF_TCP("\0\x40"))) },
+	  DROPPED(drop_fragment) },
+	{ "v6 fragment, another address",
+	  { TO6(ONE, "A", EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\1"))), POKE(IP, 39, "\2") },
+	  PASSED },
+	{ "v6 fragment of UDP to the VIP",
+	  { TO6(ONE, "A", EXT(FRAGMENT, "\x11\0\0\x41\0\0\0\1")) },
+	  PASSED },
+
+	/* Headers that contradict themselves or the frame. */
+	{ "ihl 4", { SYN4(ONE, LINUX FULL), POKE(IP, 0, "\x44") }, DROPPED(drop_bad_ip) },
+	{ "ihl 0", { SYN4(ONE, LINUX FULL), POKE(IP, 0, "\x40") }, DROPPED(drop_bad_ip) },
+	{ "version 6 in IPv4",
+	  { SYN4(ONE, LINUX FULL), POKE(IP, 0, "\x65") },
+	  DROPPED(drop_bad_ip) },
+	{ "version 4 in IPv6", { SYN6(ONE, REQUEST6), POKE(IP, 0, "\x40") }, DROPPED(drop_bad_ip) },
+	{ "total length below the header's",
+	  { SYN4(ONE, LINUX FULL), POKE(IP, 2, "\0\x13") },
+	  DROPPED(drop_bad_ip) },
+	{ "total length below ihl",
+	  { TO4(ONE, "A"), POKE(IP, 0, "\x4f\0\0\x28") },
+	  DROPPED(drop_bad_ip) },
+	{ "total length beyond the frame",
+	  { SYN4(ONE, LINUX FULL), POKE(IP, 2, "\0\x4d") },
+	  DROPPED(drop_short) },
+	{ "payload length beyond the frame",
+	  { SYN6(ONE, REQUEST6), POKE(IP, 4, "\0\x29") },
+	  DROPPED(drop_short) },
+	{ "total length ends in the TCP header",
+	  { SYN4(ONE, FULL), POKE(IP, 2, "\0\x27") },
+	  DROPPED(drop_bad_tcp) },
+	{ "total length ends in the TCP options",
+	  { SYN4(ONE, FULL), POKE(IP, 2, "\0\x37") },
+	  DROPPED(drop_bad_tcp) },
+	{ "payload length ends in the TCP options",
+	  { SYN6(ONE, REQUEST6), POKE(IP, 4, "\0\x27") },
+	  DROPPED(drop_bad_tcp) },
+	{ "payload length 0", { SYN6(ONE, REQUEST6), POKE(IP, 4, "\0\0") }, DROPPED(drop_bad_tcp) },
+	{ "payload length ends in the extension header",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, THEN_TCP)), POKE(IP, 4, "\0\4") },
+	  DROPPED(drop_bad_tcp) },
+	{ "doff 4", { SYN4(ONE, FULL), POKE(TCP, 12, "\x40") }, DROPPED(drop_bad_tcp) },
+	{ "doff 0", { TO4(ONE, "A"), POKE(TCP, 12, "\0") }, DROPPED(drop_bad_tcp) },
+	{ "v6 doff 4", { SYN6(ONE, REQUEST6), POKE(TCP, 12, "\x40") }, DROPPED(drop_bad_tcp) },
+	{ "doff beyond the frame",
+	  { SYN4(ONE, FULL), POKE(TCP, 12, "\xa0") },
+	  DROPPED(drop_bad_tcp) },
+	{ "doff reaches into the padding",
+	  { SYN4(ONE, FULL), POKE(TCP, 12, "\xa0"), .padding = 60 },
+	  DROPPED(drop_bad_tcp) },
+	{ "v6 doff reaches into the padding",
+	  { SYN6(ONE, REQUEST6), POKE(TCP, 12, "\xb0"), .padding = 60 },
+	  DROPPED(drop_bad_tcp) },
+	{ "doff 4, another address",
+	  { SYN4(ONE, FULL), POKE(IP, 16, "\xa\x63\0\2\x9c\x40\0\x51\0\0\0\0\0\0\0\0\x40") },
+	  PASSED },
+
+	/* Hops. */
+	{ "TTL 2", { TO4(ONE, "S", OPTIONS(FULL), .ttl = 2) }, SYN_SENT },
+	{ "TTL 255", { TO4(ONE, "S", OPTIONS(FULL), .ttl = 255) }, SYN_SENT },
+	{ "TTL 1", { TO4(ONE, "S", OPTIONS(FULL), .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "TTL 1, retry", { TO4(ONE, "S", OPTIONS(FULL_RETRY), .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "TTL 1, ACK", { TO4(ONE, "A", .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "TTL 0", { TO4(ONE, "A"), POKE(IP, 8, "\0") }, DROPPED(drop_ttl) },
+	{ "hop limit 2", { TO6(ONE, "S", OPTIONS(REQUEST6), .ttl = 2) }, SYN_SENT },
+	{ "hop limit 1", { TO6(ONE, "S", OPTIONS(REQUEST6), .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "hop limit 1, ACK", { TO6(ONE, "A", .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "TTL 1, another address",
+	  { TO4(ONE, "A", .ttl = 1), POKE(IP, 16, "\xa\x63\0\2") },
+	  PASSED },
+};
+
+/* The next hop of every backend, unless a test is about next hops. */
+static const uint8_t hop_mac[6] = { 2, 0, 0, 0, 3, 1 }, own_mac[6] = { 2, 0, 0, 0, 3, 0xfe };
+
+static bool is_ip6(const struct packet_buf *p)
+{
+	return p->bytes[p->l3] >> 4 == 6;
+}
+
+/* @p as the balancer has to send it on to @backend. */
+static void make_forwarded(struct packet_buf *p, const char *backend)
+{
+	p->bytes[p->l3 + (is_ip6(p) ? 7 : 8)]--;
+	packet_set_macs(p, hop_mac, own_mac);
+	packet_set_dst(p, backend);
+}
+
+static void row_run(const struct row *row)
+{
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	packet_case_build(&in, &row->in);
+	want = in;
+	if (row->verdict == XDP_TX)
+		make_forwarded(&want, is_ip6(&in) ? BACKEND6 : BACKEND4);
+	watch_start(&counters);
+	verdict = xdp_run(prog, 0, &in, &out);
+	if (verdict != row->verdict)
+		row_failed(row->why, "verdict %u, not %u", verdict, row->verdict);
+	watch_expect(&counters, row->counters, row->why);
+	if (verdict != XDP_DROP)
+		packet_expect(&want, &out, row->why);
+}
+
+static void frames(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(rows); i++)
+		row_run(&rows[i]);
+	rows_done();
+}
+
+/* A frame that ends too early is never sent on, nor changed, and at most one counter says so. */
+static void cut_run(const char *why, struct packet_buf *in)
+{
+	struct packet_buf out;
+	__u64 now[SS_LB_COUNTER_MAX], moved = 0;
+	unsigned verdict;
+
+	watch_start(&counters);
+	verdict = xdp_run(prog, 0, in, &out);
+	map_counters_read(counters.fd, now, SS_LB_COUNTER_MAX);
+	for (unsigned i = 0; i < SS_LB_COUNTER_MAX; i++)
+		moved += now[i] - counters.before[i];
+	if (verdict != XDP_PASS && verdict != XDP_DROP)
+		row_failed(why, "verdict %u at length %u", verdict, in->len);
+	if (moved != (verdict == XDP_DROP))
+		row_failed(why, "%llu counters moved at length %u", moved, in->len);
+	packet_expect(in, &out, why);
+}
+
+static void put_ip_len(struct packet_buf *p, unsigned len)
+{
+	unsigned at = is_ip6(p) ? 4 : 2;
+
+	len -= p->l3 + (is_ip6(p) ? 40 : 0);
+	p->bytes[p->l3 + at] = len >> 8;
+	p->bytes[p->l3 + at + 1] = len & 0xff;
+}
+
+/* Every frame that is sent on whole, cut at every length: unnoticed by its IP header, and not. */
+static void truncated(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(rows); i++) {
+		struct packet_buf whole, in;
+
+		packet_case_build(&whole, &rows[i].in);
+		if (rows[i].verdict != XDP_TX)
+			continue;
+		for (unsigned len = 14; len < packet_ip_end(&whole); len++) {
+			in = whole;
+			in.len = len;
+			cut_run(rows[i].why, &in);
+		}
+		if (rows[i].in.spec.payload_len)
+			continue;
+		for (unsigned len = whole.l4; len < packet_ip_end(&whole); len++) {
+			in = whole;
+			in.len = len;
+			put_ip_len(&in, len);
+			cut_run(rows[i].why, &in);
+		}
+	}
+	rows_done();
+}
+
+/* --- checksums at their edges ---------------------------------------------------------------- */
+
+enum sum { IP_SUM, TCP_SUM };
+enum side { COMES_IN, GOES_OUT };
+
+/* The checksum that is @value on one side of the balancer; others follow. */
+static const struct edge_row {
+	const char *why;
+	const char *client, *vip, *backend;
+	enum sum sum;
+	enum side side;
+	uint16_t value;
+} edge_rows[] = {
+#define V4 CLIENT4, "10.99.0.1:" ONE, BACKEND4
+#define V6 CLIENT6, "[fd00:99::1]:" ONE, BACKEND6
+	{ "IP 0000 in", V4, IP_SUM, COMES_IN, 0x0000 },
+	{ "IP 0000 out", V4, IP_SUM, GOES_OUT, 0x0000 },
+	{ "IP 0001 out", V4, IP_SUM, GOES_OUT, 0x0001 },
+	{ "IP fffe in", V4, IP_SUM, COMES_IN, 0xfffe },
+	{ "IP fffe out", V4, IP_SUM, GOES_OUT, 0xfffe },
+	{ "IP feff in: one hop less makes it ffff or 0000", V4, IP_SUM, COMES_IN, 0xfeff },
+	{ "TCP 0000 in", V4, TCP_SUM, COMES_IN, 0x0000 },
+	{ "TCP 0000 out", V4, TCP_SUM, GOES_OUT, 0x0000 },
+	{ "TCP 0001 out", V4, TCP_SUM, GOES_OUT, 0x0001 },
+	{ "TCP fffe in", V4, TCP_SUM, COMES_IN, 0xfffe },
+	{ "TCP fffe out", V4, TCP_SUM, GOES_OUT, 0xfffe },
+	{ "v6 TCP 0000 in", V6, TCP_SUM, COMES_IN, 0x0000 },
+	{ "v6 TCP 0000 out", V6, TCP_SUM, GOES_OUT, 0x0000 },
+	{ "v6 TCP 0001 out", V6, TCP_SUM, GOES_OUT, 0x0001 },
+	{ "v6 TCP fffe in", V6, TCP_SUM, COMES_IN, 0xfffe },
+	{ "v6 TCP fffe out", V6, TCP_SUM, GOES_OUT, 0xfffe },
+#undef V4
+#undef V6
+};
+
+static unsigned sum_offset(const struct packet_buf *p, enum sum sum)
+{
+	return sum == IP_SUM ? p->l3 + 10 : p->l4 + 16;
+}
+
+static uint16_t sum_of(const struct packet_buf *p, enum sum sum)
+{
+	const uint8_t *at = p->bytes + sum_offset(p, sum);
+
+	return at[0] << 8 | at[1];
+}
+
+/* Finds the packet: the IP header's identification or the sequence number makes the sum. */
+static bool edge_find(const struct edge_row *row, struct packet_buf *in, struct packet_buf *want)
+{
+	const struct packet_spec spec = { .src = row->client, .dst = row->vip, .flags = "A" };
+	unsigned knob;
+
+	packet_build(in, &spec);
+	knob = row->sum == IP_SUM ? in->l3 + 4 : in->l4 + 6;
+	for (unsigned i = 0; i <= 0xffff; i++) {
+		in->bytes[knob] = i >> 8;
+		in->bytes[knob + 1] = i & 0xff;
+		packet_checksum(in);
+		*want = *in;
+		make_forwarded(want, row->backend);
+		if (sum_of(row->side == COMES_IN ? in : want, row->sum) == row->value)
+			return true;
+	}
+	return false;
+}
+
+static void checksum_edges(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(edge_rows); i++) {
+		const struct edge_row *row = &edge_rows[i];
+		struct packet_buf in, want, out;
+		unsigned at;
+
+		if (!edge_find(row, &in, &want)) {
+			row_failed(row->why, "no such packet");
+			continue;
+		}
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+		packet_expect(&want, &out, row->why);
+		if (row->side != COMES_IN || row->value)
+			continue;
+		at = sum_offset(&in, row->sum); /* ffff is another way to write 0000 */
+		memset(in.bytes + at, 0xff, 2);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+		if (!packet_checksum_ok(&out))
+			row_failed(row->why, "wrong if it comes in as ffff");
+	}
+	rows_done();
+}
+
+/* --- which backend --------------------------------------------------------------------------- */
+
+#define FLOWS 65536
+
+/* A packet of flow number @flow to @service, a service's port. */
+static struct packet_spec flow_packet(bool ip6, const char *service, unsigned flow,
+				      const char *flags, bool retry)
+{
+	static char src[ADDRESS_TEXT_LEN], dst[ADDRESS_TEXT_LEN];
+	struct packet_spec spec = { .src = src, .dst = dst, .flags = flags };
+
+	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
+		 1024 + (flow >> 8) * 7);
+	snprintf(dst, sizeof(dst), ip6 ? "[fd00:99::1]:%s" : "10.99.0.1:%s", service);
+	if (!strcmp(flags, "S")) {
+		spec.options =
+			ip6 ? (retry ? REQUEST6_RETRY : REQUEST6) : (retry ? FULL_RETRY : FULL);
+		spec.options_len = ip6 ? 20 : 16;
+	}
+	return spec;
+}
+
+/* Which backend gets that packet: the last digit of its address; -1: none. */
+static int backend_of(bool ip6, const char *service, unsigned flow, const char *flags, bool retry)
+{
+	struct packet_spec spec = flow_packet(ip6, service, flow, flags, retry);
+	struct packet_buf in, out;
+
+	packet_build(&in, &spec);
+	if (xdp_run(prog, 0, &in, &out) != XDP_TX)
+		return -1;
+	return out.bytes[out.l3 + (ip6 ? 39 : 19)];
+}
+
+/* A retransmission goes elsewhere, if there is another; later packets go where the SYN went. */
+static void maglev_flow(bool ip6, const char *service, unsigned backends, unsigned flow)
+{
+	static const char *const later[] = { "A", "PA", "FA", "R", "RA", "SA" };
+	int first = backend_of(ip6, service, flow, "S", false);
+	int second = backend_of(ip6, service, flow, "S", true);
+
+	if (first < 0 || (first != second) != (backends > 1))
+		row_failed(service, "IPv%d flow %u goes to %d, then to %d", ip6 ? 6 : 4, flow,
+			   first, second);
+	if (backend_of(ip6, service, flow, "S", true) != second)
+		row_failed(service, "flow %u: second choice changes", flow);
+	for (size_t i = 0; i < ROWS(later); i++)
+		if (backend_of(ip6, service, flow, later[i], false) != first)
+			row_failed(service, "flow %u, %s: not to %d", flow, later[i], first);
+}
+
+static void maglev_choice(void **state)
+{
+	(void)state;
+	for (unsigned flow = 0; flow < FLOWS; flow += 41)
+		for (int ip6 = 0; ip6 < 2; ip6++) {
+			maglev_flow(ip6, ONE, 1, flow);
+			maglev_flow(ip6, TWO, 2, flow);
+			maglev_flow(ip6, THREE, 3, flow);
+		}
+	rows_done();
+}
+
+/* Second choices of flows that went to one backend are spread over all others. */
+static void maglev_second_choices(void **state)
+{
+	unsigned n[2][4][4] = {};
+
+	(void)state;
+	for (unsigned flow = 0; flow < FLOWS; flow += 7)
+		for (int ip6 = 0; ip6 < 2; ip6++) {
+			int first = backend_of(ip6, THREE, flow, "S", false);
+			int second = backend_of(ip6, THREE, flow, "S", true);
+
+			assert_in_range(first, 1, 3);
+			assert_in_range(second, 1, 3);
+			n[ip6][first][second]++;
+		}
+	for (int ip6 = 0; ip6 < 2; ip6++)
+		for (int first = 1; first <= 3; first++)
+			for (int second = 1; second <= 3; second++)
+				if (first != second) /* 1560, give or take 5 sigma */
+					assert_in_range(n[ip6][first][second], 1400, 1720);
+}
+
+static void service_config_fill(struct service_config *service, const struct service_row *row)
+{
+	*service = (struct service_config){ .scheduler = row->scheduler };
+	assert_int_equal(endpoint_parse(row->vip, &service->vip), 0);
+	snprintf(service->name, sizeof(service->name), "%s", row->vip);
+	service->backends = calloc(BACKENDS_MAX, sizeof(*service->backends));
+	assert_non_null(service->backends);
+	for (unsigned i = 0; i < BACKENDS_MAX && row->backend[i].address; i++) {
+		struct backend_config *b = &service->backends[service->backends_count++];
+
+		assert_int_equal(endpoint_parse(row->backend[i].address, &b->address), 0);
+		snprintf(b->name, sizeof(b->name), "s%u", i + 1);
+		b->weight = row->backend[i].weight;
+		b->state = row->backend[i].state;
+	}
+}
+
+/* Every backend's next hop is known and stays fresh; counters stay as they are. */
+static void hops_fill(void)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+
+	assert_non_null(each);
+	for (__u32 id = 0; id < ROWS(services) * BACKENDS_MAX; id++) {
+		assert_int_equal(bpf_map_lookup_elem(maps.backend_cpu, &id, each), 0);
+		for (int i = 0; i < cpus; i++) {
+			each[i].fresh_until = ~0ULL;
+			each[i].ifindex = 1; /* "lo": TEST_RUN's ingress interface */
+			memcpy(each[i].dmac, hop_mac, 6);
+			memcpy(each[i].smac, own_mac, 6);
+		}
+		assert_int_equal(bpf_map_update_elem(maps.backend_cpu, &id, each, BPF_ANY), 0);
+	}
+	free(each);
+}
+
+/* The balancer serves exactly these. Returns how many services changed. */
+static int services_apply(const struct service_row *row, unsigned n)
+{
+	struct service_config *config = calloc(n, sizeof(*config));
+	struct error err = {};
+	int changed;
+
+	assert_non_null(config);
+	for (unsigned i = 0; i < n; i++)
+		service_config_fill(&config[i], &row[i]);
+	changed = lb_services_apply(&maps, config, n, &err);
+	if (changed < 0)
+		fail_msg("%s", err.text);
+	for (unsigned i = 0; i < n; i++)
+		free(config[i].backends);
+	free(config);
+	return changed;
+}
+
+static int services_default(void **state)
+{
+	(void)state;
+	services_apply(services, ROWS(services));
+	hops_fill();
+	return 0;
+}
+
+static const struct share_row {
+	const char *why;
+	struct service_row service;
+	unsigned share[BACKENDS_MAX]; /* in percent of all flows, for backends 1, 2, 3 */
+} share_rows[] = {
+	{ "equal", { "10.99.0.1:" THREE, MAGLEV, { TWO4, UP("10.0.3.3:1") } }, { 33, 33, 33 } },
+	{ "v6 equal",
+	  { "[fd00:99::1]:" THREE, MAGLEV, { TWO6, UP("[fd00:3::3]:1") } },
+	  { 33, 33, 33 } },
+	{ "a drained one gets nothing",
+	  { "10.99.0.1:" THREE,
+	    MAGLEV,
+	    { DRAIN("10.0.3.1:1"), UP("10.0.3.2:1"), UP("10.0.3.3:1") } },
+	  { 0, 50, 50 } },
+	{ "weights 20, 30, 50",
+	  { "10.99.0.1:" THREE,
+	    MAGLEV,
+	    { WEIGHT("10.0.3.1:1", 20), WEIGHT("10.0.3.2:1", 30), WEIGHT("10.0.3.3:1", 50) } },
+	  { 20, 30, 50 } },
+	{ "v6 weights 1, 9, 0",
+	  { "[fd00:99::1]:" THREE,
+	    MAGLEV,
+	    { WEIGHT("[fd00:3::1]:1", 1), WEIGHT("[fd00:3::2]:1", 9),
+	      WEIGHT("[fd00:3::3]:1", 0) } },
+	  { 10, 90, 0 } },
+};
+
+/* 64 k flows: each backend gets its share, give or take one percent of all; or nothing. */
+static void share_run(const struct share_row *row)
+{
+	bool ip6 = row->service.vip[0] == '[';
+	unsigned got[BACKENDS_MAX + 1] = {};
+
+	services_apply(&row->service, 1);
+	hops_fill();
+	for (unsigned flow = 0; flow < FLOWS; flow++) {
+		int backend = backend_of(ip6, THREE, flow, "S", false);
+
+		assert_in_range(backend, 1, 3);
+		got[backend]++;
+	}
+	for (unsigned b = 1; b <= 3; b++) {
+		double percent = got[b] * 100.0 / FLOWS, share = row->share[b - 1];
+
+		if (share ? percent < share - 1 || percent > share + 1 : got[b] > 0)
+			row_failed(row->why, "backend %u gets %.2f %%", b, percent);
+	}
+}
+
+static void maglev_shares(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(share_rows); i++)
+		share_run(&share_rows[i]);
+	rows_done();
+}
+
+static const struct turn_row {
+	const char *why;
+	struct service_row service;
+	unsigned period;
+	unsigned share[BACKENDS_MAX]; /* turns out of @period, for backends 1, 2, 3 */
+} turn_rows[] = {
+	{ "equal",
+	  { "10.99.0.1:" TURNS, ROUND_ROBIN, { TWO4, UP("10.0.3.3:1") } },
+	  3,
+	  { 1, 1, 1 } },
+	{ "v6 equal",
+	  { "[fd00:99::1]:" TURNS, ROUND_ROBIN, { TWO6, UP("[fd00:3::3]:1") } },
+	  3,
+	  { 1, 1, 1 } },
+	{ "two, and one drained",
+	  { "10.99.0.1:" TURNS, ROUND_ROBIN, { TWO4, DRAIN("10.0.3.3:1") } },
+	  2,
+	  { 1, 1, 0 } },
+	{ "weights 1, 2, 5",
+	  { "10.99.0.1:" TURNS,
+	    ROUND_ROBIN,
+	    { WEIGHT("10.0.3.1:1", 1), WEIGHT("10.0.3.2:1", 2), WEIGHT("10.0.3.3:1", 5) } },
+	  8,
+	  { 1, 2, 5 } },
+};
+
+/* On one processor the order is exact: the same in every period, to each its share. */
+static void turn_run(const struct turn_row *row)
+{
+	bool ip6 = row->service.vip[0] == '[';
+	unsigned got[BACKENDS_MAX + 1] = {};
+	int order[8];
+
+	services_apply(&row->service, 1);
+	hops_fill();
+	for (unsigned turn = 0; turn < row->period * 50; turn++) {
+		int backend = backend_of(ip6, TURNS, turn / 2, "S", false);
+
+		assert_in_range(backend, 1, 3);
+		if (turn < row->period) {
+			order[turn] = backend;
+			got[backend]++;
+		} else if (order[turn % row->period] != backend) {
+			row_failed(row->why, "turn %u: backend %d", turn, backend);
+		}
+	}
+	for (unsigned b = 1; b <= 3; b++)
+		if (got[b] != row->share[b - 1])
+			row_failed(row->why, "backend %u: %u turns", b, got[b]);
+}
+
+static void turns_are_exact(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(turn_rows); i++)
+		turn_run(&turn_rows[i]);
+	rows_done();
+}
+
+/* A retransmitted SYN goes elsewhere, where no other connection came in between. */
+static void turns_retry(void **state)
+{
+	static const char *const service[] = { TURNS_TWO, TURNS };
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(service); i++) {
+		unsigned same = 0;
+
+		for (unsigned flow = 0; flow < 100; flow++)
+			for (int ip6 = 0; ip6 < 2; ip6++) {
+				int first = backend_of(ip6, service[i], flow, "S", false);
+				int second = backend_of(ip6, service[i], flow, "S", true);
+
+				assert_in_range(first, 1, 3);
+				assert_in_range(second, 1, 3);
+				same += first == second;
+			}
+		if (same)
+			row_failed(service[i], "%u of 200 retries go to the first choice", same);
+	}
+	rows_done();
+}
+
+/* --- what user space sees and changes -------------------------------------------------------- */
+
+/* The service at @vip as it stands in the kernel; its table has to be freed. */
+static struct lb_service service_read(const char *vip)
+{
+	struct lb_service found = {};
+	struct lb_services all;
+	struct ss_endpoint key;
+
+	assert_int_equal(endpoint_parse(vip, &key), 0);
+	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	for (unsigned i = 0; i < all.count; i++)
+		if (ss_endpoint_equal(&all.item[i].vip, &key)) {
+			found = all.item[i];
+			all.item[i].table = NULL;
+		}
+	lb_services_done(&all);
+	assert_non_null(found.table);
+	return found;
+}
+
+/* The backend with the last digit @digit of the service at @vip. */
+static __u32 backend_id(const char *vip, int digit)
+{
+	struct lb_service service = service_read(vip);
+	__u32 id = ~0U;
+
+	for (unsigned i = 0; i < service.table->backends; i++)
+		if (SS_BE32(service.table->backend[i].endpoint.addr.w[3]) % 256 == (__u32)digit)
+			id = service.table->backend[i].id;
+	free(service.table);
+	assert_int_not_equal(id, ~0U);
+	return id;
+}
+
+static struct ss_lb_backend_cpu backend_read(__u32 id)
+{
+	struct ss_lb_backend_cpu sum;
+
+	assert_int_equal(lb_backend_read(&maps, id, &sum), 0);
+	return sum;
+}
+
+static void backends_are_counted(void **state)
+{
+	__u32 id = backend_id("10.99.0.1:" ONE, 9);
+	struct ss_lb_backend_cpu before = backend_read(id), after;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		backend_of(false, ONE, i, "S", false);
+		if (i < 5)
+			backend_of(false, ONE, i, "S", true);
+		if (i < 3)
+			backend_of(false, ONE, i, "PA", false);
+	}
+	backend_of(true, ONE, 0, "S", false); /* another service's */
+	after = backend_read(id);
+	assert_int_equal(after.syns - before.syns, 15);
+	assert_int_equal(after.retries - before.retries, 5);
+	assert_int_equal(after.others - before.others, 3);
+}
+
+/* The kernel's id of the inner map that is the service at @vip. */
+static __u32 table_map_id(const char *vip)
+{
+	struct lb_service service = service_read(vip);
+	__u32 id = 0;
+
+	free(service.table);
+	assert_int_equal(bpf_map_lookup_elem(maps.tables, &service.index, &id), 0);
+	return id;
+}
+
+/* A backend leaves a service: it gets nothing any more, everything else stays as it was. */
+static void backend_removed(void **state)
+{
+	struct service_row changed[ROWS(services)];
+	__u32 table = table_map_id(services[0].vip), other = table_map_id(services[1].vip);
+	__u32 kept = backend_id(services[0].vip, 3);
+	struct ss_lb_backend_cpu before, after;
+
+	(void)state;
+	for (unsigned flow = 0; flow < 100; flow++)
+		backend_of(false, THREE, flow, "S", false);
+	before = backend_read(kept);
+	assert_true(before.syns > 0);
+	memcpy(changed, services, sizeof(services));
+	changed[0].backend[1] = changed[0].backend[2];
+	changed[0].backend[2] = (struct backend_row){};
+	assert_int_equal(services_apply(changed, ROWS(changed)), 1);
+
+	assert_int_not_equal(table_map_id(services[0].vip), table);
+	assert_int_equal(table_map_id(services[1].vip), other);
+	assert_int_equal(backend_id(services[0].vip, 3), kept);
+	after = backend_read(kept);
+	assert_memory_equal(&after, &before, sizeof(after));
+	for (unsigned flow = 0; flow < 2000; flow++)
+		for (int retry = 0; retry < 2; retry++)
+			assert_int_not_equal(backend_of(false, THREE, flow, "S", retry), 2);
+	assert_int_equal(services_apply(changed, ROWS(changed)), 0);
+}
+
+/* Services leave: their packets are none of ours; others on the same address stay. */
+static void services_removed(void **state)
+{
+	struct packet_spec spec = flow_packet(false, ONE, 0, "S", false);
+	struct packet_buf in, out;
+
+	(void)state;
+	packet_build(&in, &spec);
+	assert_int_equal(services_apply(services, 1), ROWS(services) - 1);
+	watch_start(&counters);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_PASS);
+	watch_expect(&counters, 0, "removed service");
+	packet_expect(&in, &out, "removed service");
+	in.bytes[in.l4 + 12] = 0x40; /* a service's address: bad TCP header, dropped */
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_DROP);
+	assert_in_range(backend_of(false, THREE, 0, "S", false), 1, 3);
+
+	assert_int_equal(services_apply(services, 0), 1);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_PASS);
+	assert_int_equal(backend_of(false, THREE, 0, "S", false), -1);
+	rows_done();
+}
+
+/* --- next hops ------------------------------------------------------------------------------- */
+
+/* The way out: the interface, the next hop's MAC address, the interface's own. */
+/* clang-format off */
+#define BY_A0 "a0", { 2, 0, 0, 0, 0xa, 9 }, { 2, 0, 0, 0, 0xa, 0 }
+#define BY_B0 "b0", { 2, 0, 0, 0, 0xb, 9 }, { 2, 0, 0, 0, 0xb, 0 }
+/* clang-format on */
+#define REDIRECTED XDP_REDIRECT, C(syn_forwarded)
+#define TO_STACK XDP_PASS, C(syn_forwarded) | C(stack_forwarded)
+
+static const struct hop_row {
+	const char *why;
+	const char *backend;
+	unsigned verdict;
+	__u64 counters;
+	const char *interface; /* NULL: the frame keeps its MAC addresses */
+	uint8_t to[6], from[6];
+	const char *before, *behind; /* commands */
+} hop_rows[] = {
+	{ "out of the same interface", "10.0.3.9:8080", SYN_SENT, BY_A0 },
+	{ "out of another one", "10.0.4.9:8080", REDIRECTED, BY_B0 },
+	{ "through a gateway", "10.0.6.1:8080", REDIRECTED, BY_B0 },
+	{ "neighbour not resolved", "10.0.3.77:8080", TO_STACK },
+	{ "own address", "10.0.3.254:8080", TO_STACK },
+	{ "blackhole", "10.0.5.1:8080", DROPPED(drop_no_route) },
+	{ "unreachable", "10.0.5.2:8080", DROPPED(drop_no_route) },
+	{ "prohibited", "10.0.5.3:8080", DROPPED(drop_no_route) },
+	{ "forwarding off", "10.0.3.9:8080", DROPPED(drop_no_forwarding),
+	  .before = "echo 0 > /proc/sys/net/ipv4/conf/a0/forwarding",
+	  .behind = "echo 1 > /proc/sys/net/ipv4/conf/a0/forwarding" },
+
+	{ "v6 same interface", "[fd00:3::9]:8080", SYN_SENT, BY_A0 },
+	{ "v6 another one", "[fd00:4::9]:8080", REDIRECTED, BY_B0 },
+	{ "v6 gateway", "[fd00:6::1]:8080", REDIRECTED, BY_B0 },
+	{ "v6 neighbour not resolved", "[fd00:3::77]:8080", TO_STACK },
+	{ "v6 own address", "[fd00:3::254]:8080", TO_STACK },
+	{ "v6 blackhole", "[fd00:5::1]:8080", DROPPED(drop_no_route) },
+	{ "v6 unreachable", "[fd00:5::2]:8080", DROPPED(drop_no_route) },
+	{ "v6 prohibited", "[fd00:5::3]:8080", DROPPED(drop_no_route) },
+	{ "v6 forwarding off", "[fd00:3::9]:8080", DROPPED(drop_no_forwarding),
+	  .before = "echo 0 > /proc/sys/net/ipv6/conf/a0/forwarding",
+	  .behind = "echo 1 > /proc/sys/net/ipv6/conf/a0/forwarding" },
+};
+
+/* One service, with one backend, whose next hop is not known yet. */
+static void service_with(const char *backend)
+{
+	struct service_row row = { backend[0] == '[' ? "[fd00:99::1]:" ONE : "10.99.0.1:" ONE,
+				   MAGLEV,
+				   { UP(backend) } };
+
+	services_apply(&row, 0);
+	services_apply(&row, 1);
+}
+
+/* A SYN for that service comes in by a0. Returns the verdict, and the packet in *@out. */
+static unsigned syn_by_a0(bool ip6, struct packet_buf *in, struct packet_buf *out)
+{
+	struct packet_spec spec = flow_packet(ip6, ONE, 0, "S", false);
+
+	packet_build(in, &spec);
+	return xdp_run(prog, if_nametoindex("a0"), in, out);
+}
+
+/* @p as it has to come out, other than dropped. */
+static void make_hopped(struct packet_buf *p, const struct hop_row *row)
+{
+	if (row->interface) {
+		p->bytes[p->l3 + (is_ip6(p) ? 7 : 8)]--;
+		packet_set_macs(p, row->to, row->from);
+	}
+	packet_set_dst(p, row->backend);
+}
+
+static void hop_run(const struct hop_row *row)
+{
+	bool ip6 = row->backend[0] == '[';
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	service_with(row->backend);
+	watch_start(&counters);
+	verdict = syn_by_a0(ip6, &in, &out);
+	if (verdict != row->verdict)
+		row_failed(row->why, "verdict %u, not %u", verdict, row->verdict);
+	watch_expect(&counters, row->counters, row->why);
+	if (verdict == XDP_DROP)
+		return;
+	want = in;
+	make_hopped(&want, row);
+	packet_expect(&want, &out, row->why);
+	if (row->interface && backend_read(0).ifindex != if_nametoindex(row->interface))
+		row_failed(row->why, "out of interface %u", backend_read(0).ifindex);
+}
+
+static void next_hops(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(hop_rows); i++) {
+		const struct hop_row *row = &hop_rows[i];
+
+		if (row->before)
+			shell("%s", row->before);
+		hop_run(row);
+		if (row->behind)
+			shell("%s", row->behind);
+	}
+	rows_done();
+}
+
+static double now_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* Seconds until a SYN leaves for the MAC address @to, or with @to NULL by the stack; 2: never. */
+static double followed_after(bool ip6, const uint8_t *to)
+{
+	double start = now_seconds();
+	struct packet_buf in, out;
+
+	while (now_seconds() - start < 2) {
+		unsigned verdict = syn_by_a0(ip6, &in, &out);
+
+		if (to ? verdict == XDP_TX && !memcmp(out.bytes, to, 6) : verdict == XDP_PASS)
+			return now_seconds() - start;
+		usleep(20000);
+	}
+	return 2;
+}
+
+static void neighbour_is_followed(void **state)
+{
+	static const char *const address[] = { "10.0.3.9", "fd00:3::9" };
+	static const char *const backend[] = { "10.0.3.9:8080", "[fd00:3::9]:8080" };
+	const uint8_t old[] = { 2, 0, 0, 0, 0xa, 9 }, new[] = { 2, 0, 0, 0, 0xa, 0x10 };
+
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		service_with(backend[ip6]);
+		assert_true(followed_after(ip6, old) < 0.1);
+		shell("ip neigh replace %s dev a0 lladdr 02:00:00:00:0a:10 nud permanent",
+		      address[ip6]);
+		assert_true(followed_after(ip6, new) < 1);
+		shell("ip neigh del %s dev a0", address[ip6]);
+		assert_true(followed_after(ip6, NULL) < 1);
+		shell("ip neigh replace %s dev a0 lladdr 02:00:00:00:0a:09 nud permanent",
+		      address[ip6]);
+		assert_true(followed_after(ip6, old) < 1);
+	}
+}
+
+/* Backend 0 was last confirmed long ago, and its next hop is to be looked up anew. */
+static void confirmation_due(void)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+	__u32 id = 0;
+
+	assert_non_null(each);
+	assert_int_equal(bpf_map_lookup_elem(maps.backend_cpu, &id, each), 0);
+	for (int i = 0; i < cpus; i++) {
+		each[i].confirm_at = 1;
+		each[i].fresh_until = 0;
+	}
+	assert_int_equal(bpf_map_update_elem(maps.backend_cpu, &id, each, BPF_ANY), 0);
+	free(each);
+}
+
+/* Now and then one packet takes the kernel's way, so that it confirms the neighbour. */
+static void neighbour_is_confirmed(void **state)
+{
+	struct packet_buf in, out;
+
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		service_with(ip6 ? "[fd00:3::9]:8080" : "10.0.3.9:8080");
+		assert_int_equal(syn_by_a0(ip6, &in, &out), XDP_TX);
+		confirmation_due();
+		watch_start(&counters);
+		assert_int_equal(syn_by_a0(ip6, &in, &out), XDP_PASS);
+		watch_expect(&counters, C(syn_forwarded) | C(stack_forwarded), "confirmation");
+		packet_set_dst(&in, ip6 ? "[fd00:3::9]:8080" : "10.0.3.9:8080");
+		packet_expect(&in, &out, "confirmation");
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(syn_by_a0(ip6, &in, &out), XDP_TX);
+	}
+	rows_done();
+}
+
+/* Two interfaces, a0 and b0, with routes and neighbours for the rows above. */
+static int hops_setup(void **state)
+{
+	(void)state;
+	netns_private();
+	shell("ip link add a0 address 02:00:00:00:0a:00 type veth peer name a1 && "
+	      "ip link add b0 address 02:00:00:00:0b:00 type veth peer name b1 && "
+	      "for i in a0 a1 b0 b1; do ip link set $i up || exit 1; done");
+	shell("for i in ipv4 ipv6; do echo 1 > /proc/sys/net/$i/conf/all/forwarding; done");
+	shell("ip addr add 10.0.3.254/24 dev a0 && ip addr add 10.0.4.254/24 dev b0 && "
+	      "ip addr add fd00:3::254/64 dev a0 nodad && "
+	      "ip addr add fd00:4::254/64 dev b0 nodad");
+	shell("for a in 10.0.3.9 fd00:3::9; do ip neigh add $a dev a0 "
+	      "lladdr 02:00:00:00:0a:09 nud permanent || exit 1; done");
+	shell("for a in 10.0.4.9 fd00:4::9; do ip neigh add $a dev b0 "
+	      "lladdr 02:00:00:00:0b:09 nud permanent || exit 1; done");
+	shell("ip route add 10.0.6.0/24 via 10.0.4.9 && ip route add fd00:6::/64 via fd00:4::9");
+	shell("for n in 10.0.5. fd00:5::; do ip route add blackhole ${n}1 && "
+	      "ip route add unreachable ${n}2 && ip route add prohibit ${n}3 || exit 1; done");
+	/* TEST_RUN takes an interface only if its receive queue knows XDP. */
+	assert_int_equal(bpf_xdp_attach(if_nametoindex("a0"), prog, 0, NULL), 0);
+	return 0;
+}
+
+static int load(void **state)
+{
+	(void)state;
+	cpu_pin();
+	skel = balancer_bpf__open_and_load();
+	if (!skel)
+		return -1;
+	prog = bpf_program__fd(skel->progs.sidestep_lb);
+	maps = (struct lb_maps){
+		.services = bpf_map__fd(skel->maps.services),
+		.tables = bpf_map__fd(skel->maps.tables),
+		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+		.counters = bpf_map__fd(skel->maps.counters),
+		.meta = bpf_map__fd(skel->maps.meta),
+	};
+	counters.fd = maps.counters;
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest frame_tests[] = {
+		cmocka_unit_test_setup(frames, services_default),
+		cmocka_unit_test_setup(truncated, services_default),
+		cmocka_unit_test_setup(checksum_edges, services_default),
+		cmocka_unit_test_setup(maglev_choice, services_default),
+		cmocka_unit_test_setup(maglev_second_choices, services_default),
+		cmocka_unit_test(maglev_shares),
+		cmocka_unit_test(turns_are_exact),
+		cmocka_unit_test_setup(turns_retry, services_default),
+		cmocka_unit_test_setup(backends_are_counted, services_default),
+		cmocka_unit_test_setup(backend_removed, services_default),
+		cmocka_unit_test_setup(services_removed, services_default),
+	};
+	const struct CMUnitTest hop_tests[] = {
+		cmocka_unit_test(next_hops),
+		cmocka_unit_test(neighbour_is_followed),
+		cmocka_unit_test(neighbour_is_confirmed),
+	};
+	int failed;
+
+	failed = cmocka_run_group_tests(frame_tests, load, NULL) +
+		 cmocka_run_group_tests(hop_tests, hops_setup, NULL);
+	balancer_bpf__destroy(skel);
+	return failed != 0;
+}

@@ -1,0 +1,1001 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Steps 3, 5 and 10 of a connection, packet in, packet out: the TC programs of a host.
+ *
+ * Ingress runs by BPF_PROG_TEST_RUN. Egress cannot: there every packet has a plain socket, which
+ * the program leaves alone. So it sits on a veth interface, and packets are sent through it from a
+ * packet socket, as a control socket's are: with a finished checksum, and with one that is left to
+ * the device, as the kernel's own packets have it.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cmocka.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/virtio_net.h>
+#include <net/if.h>
+#include <netinet/in.h>
+
+#include <sidestep/counters.h>
+#include <sidestep/csum.h>
+#include <sidestep/host.h>
+#include <sidestep/option.h>
+
+#include "address.h"
+#include "host.skel.h"
+#include "packet.h"
+#include "progrun.h"
+
+#define TC_NEXT ((unsigned)-1)
+#define TC_DROP 2
+
+/* Who is who. LISTEN is where this server's sockets listen, STRANGER no trusted balancer. */
+#define CLIENT4 "10.0.1.2:40000"
+#define CLIENT6 "[fd00:1::2]:40000"
+#define BALANCER4 "10.0.2.1:50000"
+#define STRANGER4 "10.0.9.1:50000"
+#define DIP4 "10.0.3.2"
+#define DIP6 "fd00:3::2"
+#define LISTEN4 DIP4 ":8080"
+#define LISTEN6 "[" DIP6 "]:80"
+
+/* Services: classic replies, strict replies, and one that is not served here. */
+#define VIP4 "10.99.0.1:80"
+#define VIP6 "[fd00:99::1]:80"
+#define STRICT4 "10.99.0.2:80"
+#define STRICT6 "[fd00:99::2]:80"
+
+static const struct serve_row {
+	const char *vip;
+	unsigned listen;
+	bool strict;
+} serve_rows[] = {
+	{ VIP4, 8080, false },
+	{ STRICT4, 8080, true },
+	{ VIP6, 80, false },
+	{ STRICT6, 80, true },
+};
+static const char *const trusted_rows[] = { "10.0.2.0/24", "fd00:2::/64" };
+
+/* Options beside ours. */
+#define LINUX "\2\4\5\xb4\4\2\x8\xa\0\0\0\1\0\0\0\0\1\3\3\7"
+#define NOP4 "\1\1\1\1"
+#define OTHER_253 "\xfd\x8\xf9\x89\1\2\3\4" /* another experiment's ExID */
+#define OTHER_254 "\xfe\x8\x5d\x50\xa\x63\0\1" /* our ExID, but the other kind */
+
+/* Addresses and ports in options. */
+#define BYTES_VIP4 "\xa\x63\0\1"
+#define BYTES_STRICT4 "\xa\x63\0\2"
+#define BYTES_OTHER4 "\xa\x63\0\3"
+#define BYTES_CLIENT4 "\xa\0\1\2"
+#define BYTES_DIP4 "\xa\0\3\2"
+#define BYTES_VIP6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
+#define BYTES_STRICT6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\2"
+#define BYTES_OTHER6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\3"
+#define BYTES_DIP6 "\xfd\0\0\3\0\0\0\0\0\0\0\0\0\0\0\2"
+#define PORT_80 "\0\x50"
+#define PORT_81 "\0\x51"
+#define PORT_8080 "\x1f\x90"
+#define PORT_40000 "\x9c\x40"
+#define NO_WPORT "\0\0"
+
+/* Requests and grants. */
+#define FULL_TO(vip, vport) "\xfd\x10\x5d\x52" vip BYTES_CLIENT4 vport PORT_40000
+#define FULL FULL_TO(BYTES_VIP4, PORT_80)
+#define FULL_RETRY "\xfd\x10\x5d\x53" BYTES_VIP4 BYTES_CLIENT4 PORT_80 PORT_40000
+#define SHORT_TO(vip) "\xfd\x8\x5d\x50" vip
+#define SHORT SHORT_TO(BYTES_VIP4)
+#define REQUEST6_TO(vip) "\xfd\x14\x5d\x54" vip
+#define REQUEST6 REQUEST6_TO(BYTES_VIP6)
+#define GRANT4(form, address, port) "\xfd\xc\x5d" form address port NO_WPORT
+#define GRANT6(form, address) "\xfd\x14\x5d" form address
+#define STRICT_GRANT4 GRANT4("\x59", BYTES_VIP4, PORT_80)
+#define CLASSIC_GRANT4 GRANT4("\x58", BYTES_DIP4, PORT_8080)
+#define STRICT_GRANT6 GRANT6("\x5b", BYTES_VIP6)
+#define CLASSIC_GRANT6 GRANT6("\x5a", BYTES_DIP6)
+
+#define OPTIONS(s) .options = (s), .options_len = sizeof(s) - 1
+#define IPOPT(s) .ip_options = (s), .ip_options_len = sizeof(s) - 1
+#define HOP_BY_HOP .ip6_next = 0, IPOPT("\6\0\1\4\0\0\0\0")
+#define C(name) (1ULL << SS_HOST_##name)
+
+static struct host_bpf *skel;
+static int ingress;
+
+#define NAME(name, help) #name,
+static const char *const counter_names[] = { SS_HOST_COUNTERS(NAME) };
+static struct watch counters = { .n = SS_HOST_COUNTER_MAX, .names = counter_names };
+
+static bool is_ip6(const struct packet_buf *p)
+{
+	return p->bytes[p->l3] >> 4 == 6;
+}
+
+static struct ss_endpoint endpoint(const char *text)
+{
+	struct ss_endpoint e = {};
+
+	if (endpoint_parse(text, &e))
+		fail_msg("no endpoint: %s", text);
+	return e;
+}
+
+/* --- ingress --------------------------------------------------------------------------------- */
+
+/* clang-format off */
+#define FROM(source, destination, letters, ...)                                                    \
+	{ .src = source, .dst = destination, .flags = letters, ##__VA_ARGS__ }
+/* clang-format on */
+#define SYN(source, destination, options) FROM(source, destination, "S", OPTIONS(options))
+#define UNTOUCHED NULL, NULL, 0
+#define UNTRUSTED NULL, NULL, C(syn_untrusted)
+#define SOURCE_RESTORED CLIENT4, NULL, C(syn_restored)
+#define PORT_RESTORED NULL, LISTEN4, C(syn_restored)
+#define BOTH_RESTORED CLIENT4, LISTEN4, C(syn_restored)
+
+static const struct ingress_row {
+	const char *why;
+	struct packet_case in;
+	const char *src, *dst; /* NULL: as it came in */
+	__u64 counters;
+} ingress_rows[] = {
+	/* A request, and nothing or something to put right. */
+	{ "nothing to do", { SYN(CLIENT4, LISTEN4, LINUX FULL) }, UNTOUCHED },
+	{ "v6 nothing to do", { SYN(CLIENT6, LISTEN6, LINUX REQUEST6) }, UNTOUCHED },
+	{ "another source, trusted", { SYN(BALANCER4, LISTEN4, LINUX FULL) }, SOURCE_RESTORED },
+	{ "retry, trusted", { SYN(BALANCER4, LISTEN4, LINUX FULL_RETRY) }, SOURCE_RESTORED },
+	{ "another source port only, trusted",
+	  { SYN("10.0.2.1:40000", LISTEN4, LINUX FULL) },
+	  SOURCE_RESTORED },
+	{ "another source, not trusted", { SYN(STRANGER4, LISTEN4, LINUX FULL) }, UNTRUSTED },
+	{ "the client's address with another port, not trusted",
+	  { SYN("10.0.1.2:40001", LISTEN4, LINUX FULL) },
+	  UNTRUSTED },
+	{ "not trusted, and another port", { SYN(STRANGER4, DIP4 ":80", LINUX FULL) }, UNTRUSTED },
+	{ "the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX FULL) }, PORT_RESTORED },
+	{ "port and source, counted once",
+	  { SYN(BALANCER4, DIP4 ":80", LINUX FULL) },
+	  BOTH_RESTORED },
+	{ "short, the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX SHORT) }, PORT_RESTORED },
+	{ "short, not the service's port: another service",
+	  { SYN(CLIENT4, LISTEN4, LINUX SHORT) },
+	  UNTOUCHED },
+	{ "short: the source is the client", { SYN(BALANCER4, DIP4 ":80", SHORT) }, PORT_RESTORED },
+	{ "v6: the source is the client", { SYN("[fd00:2::1]:1", LISTEN6, REQUEST6) }, UNTOUCHED },
+	{ "strict service",
+	  { SYN(BALANCER4, DIP4 ":80", FULL_TO(BYTES_STRICT4, PORT_80)) },
+	  BOTH_RESTORED },
+	{ "data in the SYN",
+	  { FROM(BALANCER4, LISTEN4, "S", OPTIONS(FULL), .payload = "odd", .payload_len = 3) },
+	  SOURCE_RESTORED },
+	{ "IPv4 options",
+	  { FROM(BALANCER4, DIP4 ":80", "S", OPTIONS(FULL), IPOPT(NOP4 NOP4)) },
+	  BOTH_RESTORED },
+	{ "40 bytes of IPv4 options, request not at the tail",
+	  { FROM(BALANCER4, DIP4 ":80", "S", OPTIONS(FULL LINUX),
+		 IPOPT(NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4)) },
+	  BOTH_RESTORED },
+
+	/* Requests elsewhere than at the tail. */
+	{ "first of the options", { SYN(BALANCER4, LISTEN4, FULL LINUX) }, SOURCE_RESTORED },
+	{ "unaligned", { SYN(BALANCER4, LISTEN4, "\1" FULL "\1\1\1") }, SOURCE_RESTORED },
+	{ "the other kind of experiment", { SYN(CLIENT4, DIP4 ":80", OTHER_254) }, UNTOUCHED },
+	{ "other experiments beside it",
+	  { SYN(BALANCER4, LISTEN4, OTHER_253 FULL OTHER_254) },
+	  SOURCE_RESTORED },
+	{ "short, first of the options", { SYN(CLIENT4, DIP4 ":80", SHORT LINUX) }, PORT_RESTORED },
+
+	/* None of ours. */
+	{ "VIP not served",
+	  { SYN(BALANCER4, LISTEN4, FULL_TO(BYTES_OTHER4, PORT_80)) },
+	  UNTOUCHED },
+	{ "port of the VIP not served",
+	  { SYN(BALANCER4, LISTEN4, FULL_TO(BYTES_VIP4, PORT_81)) },
+	  UNTOUCHED },
+	{ "v6 VIP not served", { SYN(CLIENT6, LISTEN6, REQUEST6_TO(BYTES_OTHER6)) }, UNTOUCHED },
+	{ "no options", { SYN(CLIENT4, DIP4 ":80", "") }, UNTOUCHED },
+	{ "default Linux SYN", { SYN(CLIENT4, DIP4 ":80", LINUX) }, UNTOUCHED },
+	{ "v6 default Linux SYN", { SYN(CLIENT6, LISTEN6, LINUX) }, UNTOUCHED },
+	{ "SYN-ACK", { FROM(BALANCER4, DIP4 ":80", "SA", OPTIONS(FULL)) }, UNTOUCHED },
+	{ "ACK", { FROM(BALANCER4, DIP4 ":80", "A", OPTIONS(FULL)) }, UNTOUCHED },
+	{ "data",
+	  { FROM(CLIENT4, LISTEN4, "PA", .payload = "hello", .payload_len = 5) },
+	  UNTOUCHED },
+	{ "RST", { FROM(CLIENT4, LISTEN4, "R") }, UNTOUCHED },
+	{ "v6 ACK", { FROM(CLIENT6, LISTEN6, "A") }, UNTOUCHED },
+	{ "UDP", { SYN(BALANCER4, DIP4 ":80", FULL), POKE(IP, 9, "\x11") }, UNTOUCHED },
+	{ "v6 UDP", { SYN(CLIENT6, LISTEN6, REQUEST6), POKE(IP, 6, "\x11") }, UNTOUCHED },
+	{ "ARP", { SYN(BALANCER4, DIP4 ":80", FULL), POKE(FRAME, 12, "\x8\6") }, UNTOUCHED },
+	{ "802.1Q", { FROM(BALANCER4, DIP4 ":80", "S", OPTIONS(FULL), .vlan = 7) }, UNTOUCHED },
+	{ "first fragment",
+	  { SYN(BALANCER4, DIP4 ":80", FULL), POKE(IP, 6, "\x20\0") },
+	  UNTOUCHED },
+	{ "middle fragment",
+	  { SYN(BALANCER4, DIP4 ":80", FULL), POKE(IP, 6, "\x20\x10") },
+	  UNTOUCHED },
+	{ "v6 extension header",
+	  { FROM(CLIENT6, LISTEN6, "S", OPTIONS(REQUEST6), HOP_BY_HOP) },
+	  UNTOUCHED },
+
+	/* Broken options and headers. */
+	{ "length 0 before it", { SYN(BALANCER4, DIP4 ":80", "\x8\0\1\1" FULL NOP4) }, UNTOUCHED },
+	{ "overrun before it", { SYN(BALANCER4, DIP4 ":80", "\x8\x29\1\1" FULL NOP4) }, UNTOUCHED },
+	{ "behind the end of list",
+	  { SYN(BALANCER4, DIP4 ":80", "\0\4\1\1" FULL NOP4) },
+	  UNTOUCHED },
+	{ "ours, too short",
+	  { SYN(BALANCER4, DIP4 ":80", "\xfd\xf\x5d\x52" BYTES_VIP4 BYTES_CLIENT4 PORT_80 "\0") },
+	  UNTOUCHED },
+	{ "ours, overrun",
+	  { SYN(BALANCER4, DIP4 ":80", "\xfd\x10\x5d\x52" BYTES_VIP4) },
+	  UNTOUCHED },
+	{ "full with the length of short",
+	  { SYN(BALANCER4, DIP4 ":80", "\xfd\x8\x5d\x52" BYTES_VIP4) },
+	  UNTOUCHED },
+	{ "v6's form in IPv4", { SYN(CLIENT4, DIP4 ":80", REQUEST6) }, UNTOUCHED },
+	{ "v4's form in IPv6", { SYN(CLIENT6, LISTEN6, FULL) }, UNTOUCHED },
+	{ "a grant", { SYN(BALANCER4, DIP4 ":80", STRICT_GRANT4) }, UNTOUCHED },
+	{ "doff 4", { SYN(BALANCER4, DIP4 ":80", FULL), POKE(TCP, 12, "\x40") }, UNTOUCHED },
+	{ "doff beyond the packet",
+	  { SYN(BALANCER4, DIP4 ":80", FULL), POKE(TCP, 12, "\xf0") },
+	  UNTOUCHED },
+	{ "ihl 4", { SYN(BALANCER4, DIP4 ":80", FULL), POKE(IP, 0, "\x44") }, UNTOUCHED },
+};
+
+static void ingress_run(const struct ingress_row *row)
+{
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	packet_case_build(&in, &row->in);
+	want = in;
+	if (row->src)
+		packet_set_src(&want, row->src);
+	if (row->dst)
+		packet_set_dst(&want, row->dst);
+	watch_start(&counters);
+	verdict = tc_run(ingress, &in, &out);
+	if (verdict != TC_NEXT)
+		row_failed(row->why, "verdict %u", verdict);
+	watch_expect(&counters, row->counters, row->why);
+	packet_expect(&want, &out, row->why);
+}
+
+static void ingress_table(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(ingress_rows); i++)
+		ingress_run(&ingress_rows[i]);
+	rows_done();
+}
+
+/* Every row's packet, cut within its TCP header: left as it is. (TEST_RUN wants the IP header.) */
+static void ingress_truncated(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(ingress_rows); i++) {
+		const char *why = ingress_rows[i].why;
+		struct packet_buf whole, out;
+		unsigned end;
+
+		packet_case_build(&whole, &ingress_rows[i].in);
+		end = whole.l4 + (whole.bytes[whole.l4 + 12] >> 4) * 4;
+		if (end > whole.len)
+			end = whole.len;
+		watch_start(&counters);
+		for (unsigned len = whole.l3 + (is_ip6(&whole) ? 40 : 20); len < end; len++) {
+			whole.len = len;
+			if (tc_run(ingress, &whole, &out) != TC_NEXT)
+				row_failed(why, "dropped at length %u", len);
+			packet_expect(&whole, &out, why);
+		}
+		watch_expect(&counters, 0, why);
+	}
+	rows_done();
+}
+
+/* --- frames on a link ------------------------------------------------------------------------ */
+
+/* A packet socket of @interface that receives @protocol; frames come with a virtio_net_hdr. */
+static int packet_socket(const char *interface, int protocol)
+{
+	struct sockaddr_ll addr = { .sll_family = AF_PACKET,
+				    .sll_protocol = htons(protocol),
+				    .sll_ifindex = if_nametoindex(interface) };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), on = 1;
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/*
+ * A TCP checksum that is left to the device is the sum of the pseudo-header; a finished one is the
+ * complement of that sum and the segment's. So each is the complement of the segment with the
+ * other in it: this turns a finished one into an unfinished one, and back.
+ */
+static void checksum_turn(struct packet_buf *p)
+{
+	uint8_t *check = p->bytes + p->l4 + 16;
+	uint32_t sum = 0;
+
+	for (unsigned i = p->l4; i < packet_ip_end(p); i++)
+		sum += p->bytes[i] << ((i - p->l4) & 1 ? 0 : 8);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	check[0] = ~sum >> 8;
+	check[1] = ~sum & 0xff;
+}
+
+/* Sends @p, whose checksum is right, by @fd; with @unfinished, it is left to the device. */
+static void frame_send(int fd, const struct packet_buf *p, bool unfinished)
+{
+	struct packet_buf copy = *p;
+	struct virtio_net_hdr vnet = {};
+	struct iovec iov[] = { { &vnet, sizeof(vnet) }, { copy.bytes, copy.len } };
+
+	if (unfinished) {
+		checksum_turn(&copy);
+		vnet.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		vnet.csum_start = p->l4;
+		vnet.csum_offset = 16;
+	}
+	if (writev(fd, iov, 2) != (ssize_t)(sizeof(vnet) + p->len))
+		fail_msg("cannot send: %s", strerror(errno));
+}
+
+/* The next frame with one of our MAC addresses, its checksum finished. False: none within 1 s. */
+static bool frame_receive(int fd, struct packet_buf *p)
+{
+	struct virtio_net_hdr vnet;
+	struct iovec iov[] = { { &vnet, sizeof(vnet) }, { p->bytes, sizeof(p->bytes) } };
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+
+	while (poll(&ready, 1, 1000) == 1) {
+		ssize_t len = readv(fd, iov, 2);
+
+		assert_true(len > (ssize_t)sizeof(vnet));
+		p->len = len - sizeof(vnet);
+		if (p->bytes[0] != 2)
+			continue;
+		if (vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+			checksum_turn(p);
+		return true;
+	}
+	return false;
+}
+
+/* --- collisions ------------------------------------------------------------------------------ */
+
+/* The sockets that have, or could have, the SYN's addresses and ports. */
+struct pair {
+	bool ip6;
+	int listener, client, server;
+};
+
+static socklen_t sockaddr_fill(struct sockaddr_storage *out, const char *text)
+{
+	struct ss_endpoint e = endpoint(text);
+	struct sockaddr_in6 *in6 = (void *)out;
+	struct sockaddr_in *in = (void *)out;
+
+	*out = (struct sockaddr_storage){};
+	if (ss_addr_is_v4(&e.addr)) {
+		in->sin_family = AF_INET;
+		in->sin_addr.s_addr = e.addr.w[3];
+		in->sin_port = e.port;
+		return sizeof(*in);
+	}
+	in6->sin6_family = AF_INET6;
+	memcpy(&in6->sin6_addr, &e.addr, 16);
+	in6->sin6_port = e.port;
+	return sizeof(*in6);
+}
+
+/* A TCP socket with the local address @text. */
+static int socket_at(const char *text)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sockaddr_fill(&addr, text);
+	int fd = socket(addr.ss_family, SOCK_STREAM, 0), on = 1;
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+	if (bind(fd, (struct sockaddr *)&addr, len))
+		fail_msg("bind %s: %s", text, strerror(errno));
+	return fd;
+}
+
+static void listening(struct pair *p)
+{
+	p->listener = socket_at(p->ip6 ? LISTEN6 : LISTEN4);
+	assert_int_equal(listen(p->listener, 8), 0);
+}
+
+static void established(struct pair *p)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sockaddr_fill(&addr, p->ip6 ? LISTEN6 : LISTEN4);
+
+	listening(p);
+	p->client = socket_at(p->ip6 ? CLIENT6 : CLIENT4);
+	assert_int_equal(connect(p->client, (struct sockaddr *)&addr, len), 0);
+	p->server = accept(p->listener, NULL, NULL);
+	assert_true(p->server >= 0);
+}
+
+/* The server's socket is a redirected connection of the service @vip. */
+static void established_of(struct pair *p, const char *vip)
+{
+	struct ss_conn conn = { .role = SS_ROLE_SERVER, .wire = endpoint(vip) };
+
+	established(p);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &p->server, &conn, BPF_ANY), 0);
+}
+
+static void established_same(struct pair *p)
+{
+	established_of(p, p->ip6 ? VIP6 : VIP4);
+}
+
+static void established_other(struct pair *p)
+{
+	established_of(p, p->ip6 ? STRICT6 : STRICT4);
+}
+
+/* The other end has closed, this one not yet. */
+static void close_wait(struct pair *p)
+{
+	established(p);
+	close(p->client);
+	p->client = -1;
+}
+
+/* The server has closed first: its end waits, without a full socket. */
+static void time_wait(struct pair *p)
+{
+	char byte;
+
+	established(p);
+	close(p->server);
+	p->server = -1;
+	assert_int_equal(read(p->client, &byte, 1), 0);
+	close(p->client);
+	p->client = -1;
+}
+
+/* No listener: a socket of this host is itself connecting from there to the client. */
+static void connecting(struct pair *p)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sockaddr_fill(&addr, p->ip6 ? "[fd00:1::77]:40000" : "10.0.1.77:40000");
+
+	p->client = socket_at(p->ip6 ? LISTEN6 : LISTEN4);
+	assert_int_equal(fcntl(p->client, F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(connect(p->client, (struct sockaddr *)&addr, len), -1);
+	assert_int_equal(errno, EINPROGRESS);
+}
+
+static void nothing(struct pair *p)
+{
+	(void)p;
+}
+
+/* Closes without leaving anything in TIME_WAIT. */
+static void socket_reset(int fd)
+{
+	struct linger reset = { .l_onoff = 1 };
+
+	if (fd < 0)
+		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	close(fd);
+}
+
+static void pair_close(struct pair *p)
+{
+	socket_reset(p->server);
+	socket_reset(p->client);
+	socket_reset(p->listener);
+}
+
+#define PASSES TC_NEXT, 0
+#define COLLIDES TC_DROP, C(syn_collision)
+
+static const struct collision_row {
+	const char *why;
+	const char *src4, *src6; /* of the SYN */
+	void (*make)(struct pair *pair);
+	unsigned verdict;
+	__u64 counters;
+} collision_rows[] = {
+#define CLIENTS CLIENT4, CLIENT6
+#define OTHERS "10.0.1.2:40001", "[fd00:1::2]:40001"
+#define FARAWAY "10.0.1.77:40000", "[fd00:1::77]:40000"
+	{ "no socket", CLIENTS, nothing, PASSES },
+	{ "a listening socket", CLIENTS, listening, PASSES },
+	{ "a live connection without sidestep", CLIENTS, established, COLLIDES },
+	{ "a live connection of another service", CLIENTS, established_other, COLLIDES },
+	{ "its own connection", CLIENTS, established_same, PASSES },
+	{ "a live connection from another port", OTHERS, established, PASSES },
+	{ "a half-closed connection", CLIENTS, close_wait, COLLIDES },
+	{ "this host connects to the client", FARAWAY, connecting, COLLIDES },
+	{ "TIME_WAIT", CLIENTS, time_wait, PASSES }, /* last: it stays for a minute */
+};
+
+static struct packet_case collision_syn(bool ip6, const char *src4, const char *src6)
+{
+	static char request4[] = LINUX FULL;
+	struct packet_case syn4 = { SYN(src4, LISTEN4, LINUX FULL) };
+	struct packet_case syn6 = { SYN(src6, LISTEN6, LINUX REQUEST6) };
+	struct ss_endpoint src = endpoint(src4);
+
+	memcpy(request4 + sizeof(LINUX) - 1 + 8, &src.addr.w[3], 4);
+	memcpy(request4 + sizeof(LINUX) - 1 + 14, &src.port, 2);
+	syn4.spec.options = request4;
+	return ip6 ? syn6 : syn4;
+}
+
+/* The program's verdict over @in, which it must not change. */
+static void collision_expect(const char *why, const struct packet_buf *in, unsigned want,
+			     __u64 moved)
+{
+	struct packet_buf out;
+	unsigned verdict;
+
+	watch_start(&counters);
+	verdict = tc_run(ingress, in, &out);
+	if (verdict != want)
+		row_failed(why, "IPv%u: verdict %d, not %d", is_ip6(in) ? 6 : 4, (int)verdict,
+			   (int)want);
+	watch_expect(&counters, moved, why);
+	packet_expect(in, &out, why);
+}
+
+static void collision_run(const struct collision_row *row, bool ip6)
+{
+	struct packet_case syn = collision_syn(ip6, row->src4, row->src6);
+	struct pair pair = { ip6, -1, -1, -1 };
+	struct packet_buf in;
+
+	packet_case_build(&in, &syn);
+	row->make(&pair);
+	collision_expect(row->why, &in, row->verdict, row->counters);
+	pair_close(&pair);
+}
+
+static void collisions(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(collision_rows); i++) {
+		collision_run(&collision_rows[i], false);
+		collision_run(&collision_rows[i], true);
+	}
+	rows_done();
+}
+
+/* What counts are the addresses and ports that the server sees, not those of the wire. */
+static void restored_collision(void **state)
+{
+	const struct packet_case syn = { SYN(BALANCER4, DIP4 ":80", LINUX FULL) };
+	struct pair pair = { false, -1, -1, -1 };
+	struct packet_buf in, out;
+
+	(void)state;
+	packet_case_build(&in, &syn);
+	established_other(&pair);
+	watch_start(&counters);
+	assert_int_equal(tc_run(ingress, &in, &out), TC_DROP);
+	watch_expect(&counters, C(syn_restored) | C(syn_collision), "restored");
+	pair_close(&pair);
+	rows_done();
+}
+
+/* The same SYN again is no collision with its own half-open connection; another SYN is one. */
+static void half_open_collision(bool ip6, int wire)
+{
+	struct packet_case syn = collision_syn(ip6, "10.0.1.77:40000", "[fd00:1::77]:40000");
+	const uint8_t mac[6] = { 2, 0, 0, 0, 0xa, 0 };
+	struct pair pair = { ip6, -1, -1, -1 };
+	struct packet_buf in, synack;
+
+	listening(&pair);
+	syn.spec.seq = 1000;
+	packet_case_build(&in, &syn);
+	memcpy(in.bytes, mac, 6);
+	frame_send(wire, &in, false);
+	synack = (struct packet_buf){ .l3 = in.l3, .l4 = in.l4 };
+	assert_true(frame_receive(wire, &synack));
+	assert_string_equal(packet_src(&synack), ip6 ? LISTEN6 : LISTEN4);
+	collision_expect("the same SYN", &in, PASSES);
+	in.bytes[in.l4 + 7]++; /* another sequence number */
+	packet_checksum(&in);
+	collision_expect("another SYN", &in, COLLIDES);
+	pair_close(&pair);
+}
+
+static void half_open_collisions(void **state)
+{
+	int wire = packet_socket("a1", ETH_P_ALL);
+
+	(void)state;
+	half_open_collision(false, wire);
+	half_open_collision(true, wire);
+	close(wire);
+	rows_done();
+}
+
+/* --- egress ---------------------------------------------------------------------------------- */
+
+/* What the map of late packets holds while a row's packet is sent; "local" is the host's end. */
+struct late_case {
+	const char *local, *remote; /* NULL: nothing */
+	const char *wire;
+	enum ss_role role;
+	uint32_t synack; /* half-open, for a SYN-ACK with this acknowledgement; 0: established */
+};
+
+enum how {
+	SENT, /* by sidestep's host itself */
+	FORWARDED, /* came in by another interface: another host's, or a container's */
+};
+
+/* clang-format off */
+#define AS_IT_WAS {}
+#define LATE_SERVER4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 0 }
+#define LATE_SERVER6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0 }
+#define LATE_CLIENT4 { CLIENT4, VIP4, LISTEN4, SS_ROLE_CLIENT, 0 }
+#define LATE_CLIENT6 { CLIENT6, VIP6, LISTEN6, SS_ROLE_CLIENT, 0 }
+#define HALF_OPEN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 1001 }
+#define HALF_OPEN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 1001 }
+/* clang-format on */
+/* What a server sends, and how it is to leave; what a client sends to the VIP, and directly. */
+#define SERVER4(letters, ...) FROM(LISTEN4, CLIENT4, letters, ##__VA_ARGS__)
+#define SERVER6(letters, ...) FROM(LISTEN6, CLIENT6, letters, ##__VA_ARGS__)
+#define AS_VIP4(letters, ...) FROM(VIP4, CLIENT4, letters, ##__VA_ARGS__)
+#define AS_VIP6(letters, ...) FROM(VIP6, CLIENT6, letters, ##__VA_ARGS__)
+#define DIALLED4(letters) FROM(CLIENT4, VIP4, letters)
+#define DIALLED6(letters) FROM(CLIENT6, VIP6, letters)
+#define DIRECT4(letters) FROM(CLIENT4, LISTEN4, letters)
+#define DIRECT6(letters) FROM(CLIENT6, LISTEN6, letters)
+#define SYNACK4(options) SERVER4("SA", OPTIONS(options), .ack = 1001)
+#define SYNACK6(options) SERVER6("SA", OPTIONS(options), .ack = 1001)
+#define GRANTED4(options) AS_VIP4("SA", OPTIONS(options), .ack = 1001)
+#define GRANTED6(options) AS_VIP6("SA", OPTIONS(options), .ack = 1001)
+#define LATE C(late_rewritten)
+
+static const struct egress_row {
+	const char *why;
+	struct packet_case in;
+	struct packet_spec out; /* nothing: as it was */
+	struct late_case late;
+	__u64 counters;
+	enum how how;
+} egress_rows[] = {
+	/* Step 5: the server's address and the one that the grant names change places. */
+	{ "classic service", { SYNACK4(LINUX STRICT_GRANT4) }, GRANTED4(LINUX CLASSIC_GRANT4) },
+	{ "grant alone", { SYNACK4(STRICT_GRANT4) }, GRANTED4(CLASSIC_GRANT4) },
+	{ "repeat",
+	  { SYNACK4(GRANT4("\x5d", BYTES_VIP4, PORT_80)) },
+	  GRANTED4(GRANT4("\x5c", BYTES_DIP4, PORT_8080)) },
+	{ "IPv4 options",
+	  { SERVER4("SA", OPTIONS(STRICT_GRANT4), IPOPT(NOP4)) },
+	  AS_VIP4("SA", OPTIONS(CLASSIC_GRANT4), IPOPT(NOP4)) },
+	{ "data (Fast Open)",
+	  { SERVER4("SA", OPTIONS(STRICT_GRANT4), .payload = "x", .payload_len = 1) },
+	  AS_VIP4("SA", OPTIONS(CLASSIC_GRANT4), .payload = "x", .payload_len = 1) },
+	{ "v6 classic service", { SYNACK6(LINUX STRICT_GRANT6) }, GRANTED6(LINUX CLASSIC_GRANT6) },
+	{ "v6 grant alone", { SYNACK6(STRICT_GRANT6) }, GRANTED6(CLASSIC_GRANT6) },
+	{ "v6 repeat",
+	  { SYNACK6(GRANT6("\x5f", BYTES_VIP6)) },
+	  GRANTED6(GRANT6("\x5e", BYTES_DIP6)) },
+
+	/* Not to be exchanged. */
+	{ "exchanged before", { GRANTED4(LINUX CLASSIC_GRANT4) }, AS_IT_WAS },
+	{ "v6 exchanged before", { GRANTED6(LINUX CLASSIC_GRANT6) }, AS_IT_WAS },
+	{ "classic grant of a service's own address",
+	  { SYNACK4(GRANT4("\x58", BYTES_VIP4, PORT_80)) },
+	  AS_IT_WAS },
+	{ "strict service", { SYNACK4(GRANT4("\x59", BYTES_STRICT4, PORT_80)) }, AS_IT_WAS },
+	{ "service not served here",
+	  { SYNACK4(GRANT4("\x59", BYTES_OTHER4, PORT_80)) },
+	  AS_IT_WAS },
+	{ "port not served here", { SYNACK4(GRANT4("\x59", BYTES_VIP4, PORT_81)) }, AS_IT_WAS },
+	{ "v6 strict service", { SYNACK6(GRANT6("\x5b", BYTES_STRICT6)) }, AS_IT_WAS },
+	{ "v6 service not served here", { SYNACK6(GRANT6("\x5b", BYTES_OTHER6)) }, AS_IT_WAS },
+	{ "v6 port not served here",
+	  { FROM("[" DIP6 "]:81", CLIENT6, "SA", OPTIONS(STRICT_GRANT6)) },
+	  AS_IT_WAS },
+	{ "grant not at the tail", { SYNACK4(STRICT_GRANT4 LINUX) }, AS_IT_WAS },
+	{ "v6 grant not at the tail", { SYNACK6(STRICT_GRANT6 LINUX) }, AS_IT_WAS },
+	{ "wrong length", { SYNACK4("\xfd\xb\x5d\x59" BYTES_VIP4 PORT_80 NO_WPORT) }, AS_IT_WAS },
+	{ "cut off", { SYNACK4("\xfd\xc\x5d\x59" BYTES_VIP4) }, AS_IT_WAS },
+	{ "v6 cut off",
+	  { SYNACK6("\xfd\x14\x5d\x5b" BYTES_DIP4 BYTES_DIP4 BYTES_DIP4) },
+	  AS_IT_WAS },
+	{ "a request in its place", { SYNACK4(FULL) }, AS_IT_WAS },
+	{ "another experiment", { SYNACK4("\xfd\xc\xf9\x89\1\2\3\4\5\6\7\x8") }, AS_IT_WAS },
+	{ "no options", { SYNACK4("") }, AS_IT_WAS },
+	{ "v6 no options", { SYNACK6("") }, AS_IT_WAS },
+	{ "grant in a SYN", { SERVER4("S", OPTIONS(STRICT_GRANT4)) }, AS_IT_WAS },
+	{ "grant in an ACK", { SERVER4("A", OPTIONS(STRICT_GRANT4)) }, AS_IT_WAS },
+	{ "UDP", { SYNACK4(STRICT_GRANT4), POKE(IP, 9, "\x11") }, AS_IT_WAS },
+	{ "fragment", { SYNACK4(STRICT_GRANT4), POKE(IP, 6, "\x20\0") }, AS_IT_WAS },
+	{ "v6 extension header", { SERVER6("SA", OPTIONS(STRICT_GRANT6), HOP_BY_HOP) }, AS_IT_WAS },
+	{ "forwarded",
+	  { SYNACK4(STRICT_GRANT4) },
+	  SERVER4("SA", OPTIONS(STRICT_GRANT4), .ack = 1001, .ttl = 63),
+	  .how = FORWARDED },
+	{ "v6 forwarded",
+	  { SYNACK6(STRICT_GRANT6) },
+	  SERVER6("SA", OPTIONS(STRICT_GRANT6), .ack = 1001, .ttl = 63),
+	  .how = FORWARDED },
+
+	/* Step 10: late packets, by what is known of their connection. */
+	{ "server's ACK", { SERVER4("A") }, AS_VIP4("A"), LATE_SERVER4, LATE },
+	{ "server's RST", { SERVER4("RA") }, AS_VIP4("RA"), LATE_SERVER4, LATE },
+	{ "server's, IPv4 options",
+	  { SERVER4("A", IPOPT(NOP4)) },
+	  AS_VIP4("A", IPOPT(NOP4)),
+	  LATE_SERVER4,
+	  LATE },
+	{ "client's ACK", { DIALLED4("A") }, DIRECT4("A"), LATE_CLIENT4, LATE },
+	{ "client's RST", { DIALLED4("R") }, DIRECT4("R"), LATE_CLIENT4, LATE },
+	{ "client's second pass", { DIRECT4("A") }, AS_IT_WAS, LATE_CLIENT4 },
+	{ "v6 server's ACK", { SERVER6("A") }, AS_VIP6("A"), LATE_SERVER6, LATE },
+	{ "v6 server's RST", { SERVER6("RA") }, AS_VIP6("RA"), LATE_SERVER6, LATE },
+	{ "v6 client's ACK", { DIALLED6("A") }, DIRECT6("A"), LATE_CLIENT6, LATE },
+	{ "v6 client's RST", { DIALLED6("R") }, DIRECT6("R"), LATE_CLIENT6, LATE },
+	{ "v6 client's second pass", { DIRECT6("A") }, AS_IT_WAS, LATE_CLIENT6 },
+	{ "nothing known", { SERVER4("A") }, AS_IT_WAS },
+	{ "another connection's",
+	  { FROM(LISTEN4, "10.0.1.2:40001", "A") },
+	  AS_IT_WAS,
+	  LATE_SERVER4 },
+	{ "the other direction", { DIRECT4("A") }, AS_IT_WAS, LATE_SERVER4 },
+	{ "a new SYN", { DIALLED4("S") }, AS_IT_WAS, LATE_CLIENT4 },
+	{ "a new SYN-ACK", { SYNACK4("") }, AS_IT_WAS, LATE_SERVER4 },
+	{ "v6 a new SYN", { DIALLED6("S") }, AS_IT_WAS, LATE_CLIENT6 },
+	{ "v6 a new SYN-ACK", { SYNACK6("") }, AS_IT_WAS, LATE_SERVER6 },
+	{ "late, UDP", { SERVER4("A"), POKE(IP, 9, "\x11") }, AS_IT_WAS, LATE_SERVER4 },
+	{ "late, fragment", { SERVER4("A"), POKE(IP, 6, "\0\1") }, AS_IT_WAS, LATE_SERVER4 },
+	{ "late, forwarded",
+	  { SERVER4("A") },
+	  SERVER4("A", .ttl = 63),
+	  LATE_SERVER4,
+	  .how = FORWARDED },
+
+	/* A half-open connection's SYN-ACK without a grant comes from the VIP; nothing else. */
+	{ "half-open, SYN-ACK", { SYNACK4(LINUX) }, GRANTED4(LINUX), HALF_OPEN4, LATE },
+	{ "half-open, another SYN's", { SERVER4("SA", .ack = 1002) }, AS_IT_WAS, HALF_OPEN4 },
+	{ "half-open, ACK", { SERVER4("A", .ack = 1001) }, AS_IT_WAS, HALF_OPEN4 },
+	{ "half-open, RST", { SERVER4("RA", .ack = 1001) }, AS_IT_WAS, HALF_OPEN4 },
+	{ "half-open, SYN", { SERVER4("S", .ack = 1001) }, AS_IT_WAS, HALF_OPEN4 },
+	{ "half-open, with a grant",
+	  { SYNACK4(STRICT_GRANT4) },
+	  GRANTED4(CLASSIC_GRANT4),
+	  HALF_OPEN4 },
+	{ "v6 half-open, SYN-ACK", { SYNACK6(LINUX) }, GRANTED6(LINUX), HALF_OPEN6, LATE },
+	{ "v6 half-open, another SYN's", { SERVER6("SA", .ack = 1002) }, AS_IT_WAS, HALF_OPEN6 },
+	{ "v6 half-open, ACK", { SERVER6("A", .ack = 1001) }, AS_IT_WAS, HALF_OPEN6 },
+};
+
+/* Next hops and interfaces as egress_setup() makes them; all MAC addresses here start with 2. */
+static const uint8_t a0_mac[6] = { 2, 0, 0, 0, 0xa, 0 }, b0_mac[6] = { 2, 0, 0, 0, 0xb, 0 };
+static const uint8_t client_mac[6] = { 2, 0, 0, 0, 0xa, 1 }, server_mac[6] = { 2, 0, 0, 0, 0xa, 2 };
+
+/* Packet sockets: this host's end of the link, the other end, and a link to another host. */
+static int out_socket, wire_socket, other_socket;
+
+static void late_fill(const struct late_case *c, struct ss_flow *key, struct ss_late *value)
+{
+	struct ss_endpoint old;
+
+	*key = (struct ss_flow){ endpoint(c->local), endpoint(c->remote) };
+	*value = (struct ss_late){ .wire = endpoint(c->wire),
+				   .role = c->role,
+				   .synack = SS_BE32(c->synack),
+				   .half_open = c->synack != 0 };
+	old = c->role == SS_ROLE_CLIENT ? key->remote : key->local;
+	value->addr_csum = ss_csum_to32(ss_csum_diff_addr(&old.addr, &value->wire.addr));
+}
+
+/* The packet that has to come out of the row. */
+static void egress_want(const struct egress_row *row, struct packet_buf *want)
+{
+	packet_case_build(want, &row->in);
+	if (row->out.src)
+		packet_build(want, &row->out);
+	if (row->how == FORWARDED)
+		packet_set_macs(want, client_mac, a0_mac);
+	else if (row->out.src && row->late.role == SS_ROLE_CLIENT)
+		packet_set_macs(want, server_mac, a0_mac);
+}
+
+static void egress_send(const struct egress_row *row, bool unfinished)
+{
+	struct packet_buf in, want, out;
+
+	packet_case_build(&in, &row->in);
+	egress_want(row, &want);
+	if (row->how == FORWARDED)
+		memcpy(in.bytes, b0_mac, 6);
+	out = (struct packet_buf){ .l3 = in.l3, .l4 = in.l4 };
+	watch_start(&counters);
+	frame_send(row->how == FORWARDED ? other_socket : out_socket, &in, unfinished);
+	if (!frame_receive(wire_socket, &out))
+		row_failed(row->why, "nothing came out");
+	else
+		packet_expect(&want, &out, row->why);
+	watch_expect(&counters, row->counters, row->why);
+}
+
+static void egress_table(void **state)
+{
+	int late = bpf_map__fd(skel->maps.late);
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(egress_rows); i++) {
+		const struct egress_row *row = &egress_rows[i];
+		struct ss_flow key;
+		struct ss_late value;
+
+		if (row->late.local) {
+			late_fill(&row->late, &key, &value);
+			assert_int_equal(bpf_map_update_elem(late, &key, &value, BPF_ANY), 0);
+		}
+		egress_send(row, false);
+		egress_send(row, true);
+		if (row->late.local)
+			assert_int_equal(bpf_map_delete_elem(late, &key), 0);
+	}
+	rows_done();
+}
+
+/* A packet with a socket that is none of ours: TEST_RUN's own. */
+static void plain_socket(void **state)
+{
+	const struct packet_case c = { SYNACK4(STRICT_GRANT4) };
+	struct packet_buf in, out;
+
+	(void)state;
+	packet_case_build(&in, &c);
+	watch_start(&counters);
+	assert_int_equal(tc_run(bpf_program__fd(skel->progs.sidestep_egress), &in, &out), TC_NEXT);
+	watch_expect(&counters, 0, "plain socket");
+	packet_expect(&in, &out, "plain socket");
+	rows_done();
+}
+
+/* --- setup ----------------------------------------------------------------------------------- */
+
+static void configure(void)
+{
+	for (size_t i = 0; i < ROWS(serve_rows); i++) {
+		struct ss_endpoint vip = endpoint(serve_rows[i].vip);
+		struct ss_serve serve = { .listen = htons(serve_rows[i].listen),
+					  .strict = serve_rows[i].strict };
+
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.serve), &vip, &serve,
+						     BPF_ANY),
+				 0);
+	}
+	for (size_t i = 0; i < ROWS(trusted_rows); i++) {
+		struct ss_prefix prefix;
+		__u32 present = 1;
+
+		assert_int_equal(prefix_parse(trusted_rows[i], &prefix), 0);
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.trusted), &prefix,
+						     &present, BPF_ANY),
+				 0);
+	}
+}
+
+/* A network with a link a0-a1, and beyond it the clients. */
+static void network_setup(void)
+{
+	netns_private();
+	shell("for i in all default; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done");
+	shell("ip link add a0 address 02:00:00:00:0a:00 type veth peer name a1 && "
+	      "ip link set a0 up && ip link set a1 up && "
+	      "ip addr add 10.0.200.1/24 dev a0 && ip addr add fd00:c8::1/64 dev a0 nodad");
+	shell("for n in 10.0.1.0/24 fd00:1::/64; do ip route add $n dev a0 || exit 1; done");
+	shell("for c in 10.0.1.2 10.0.1.77 fd00:1::2 fd00:1::77; do ip neigh add $c dev a0 "
+	      "lladdr 02:00:00:00:0a:01 nud permanent || exit 1; done");
+}
+
+static int ingress_setup(void **state)
+{
+	(void)state;
+	skel = host_bpf__open_and_load();
+	if (!skel)
+		return -1;
+	ingress = bpf_program__fd(skel->progs.sidestep_ingress);
+	counters.fd = bpf_map__fd(skel->maps.counters);
+	configure();
+	network_setup();
+	return 0;
+}
+
+/* This host has the server's and the client's address: both ends of a connection are here. */
+static int collision_setup(void **state)
+{
+	(void)state;
+	network_setup();
+	shell("for a in " DIP4 " 10.0.1.2; do ip addr add $a/32 dev lo || exit 1; done");
+	shell("for a in " DIP6 " fd00:1::2; do ip addr add $a/128 dev lo nodad || exit 1; done");
+	return 0;
+}
+
+/* Servers are beyond a0, too; b0 leads to another host, for which this one forwards. */
+static int egress_setup(void **state)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = bpf_program__fd(skel->progs.sidestep_egress));
+
+	(void)state;
+	network_setup();
+	shell("for i in ipv4 ipv6; do echo 1 > /proc/sys/net/$i/conf/all/forwarding; done");
+	shell("ip link add b0 address 02:00:00:00:0b:00 type veth peer name b1 && "
+	      "ip link set b0 up && ip link set b1 up");
+	shell("for n in 10.0.3.0/24 fd00:3::/64; do ip route add $n dev a0 || exit 1; done");
+	shell("for s in " DIP4 " " DIP6 "; do ip neigh add $s dev a0 "
+	      "lladdr 02:00:00:00:0a:02 nud permanent || exit 1; done");
+	hook.ifindex = if_nametoindex("a0");
+	assert_int_equal(bpf_tc_hook_create(&hook), 0);
+	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+	out_socket = packet_socket("a0", 0);
+	wire_socket = packet_socket("a1", ETH_P_ALL);
+	other_socket = packet_socket("b1", 0);
+	return 0;
+}
+
+static int egress_teardown(void **state)
+{
+	(void)state;
+	close(out_socket);
+	close(wire_socket);
+	close(other_socket);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest ingress_tests[] = {
+		cmocka_unit_test(ingress_table),
+		cmocka_unit_test(ingress_truncated),
+	};
+	const struct CMUnitTest collision_tests[] = {
+		cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions),
+		cmocka_unit_test(half_open_collisions),
+	};
+	const struct CMUnitTest egress_tests[] = {
+		cmocka_unit_test(egress_table),
+		cmocka_unit_test(plain_socket),
+	};
+	int failed;
+
+	failed = cmocka_run_group_tests(ingress_tests, ingress_setup, NULL) +
+		 cmocka_run_group_tests(collision_tests, collision_setup, NULL) +
+		 cmocka_run_group_tests(egress_tests, egress_setup, egress_teardown);
+	host_bpf__destroy(skel);
+	return failed != 0;
+}
