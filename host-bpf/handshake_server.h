@@ -193,12 +193,18 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	half_open = half_open_find(ctx, &flow, &vip, &reason);
 	late_forget(&flow);
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0); /* cloned from the listener */
-	if (!conn)
-		return;
-	callbacks_off(ctx, conn->cb_flags);
+	if (conn)
+		callbacks_off(ctx, conn->cb_flags);
 	judged = half_open ? JUDGED_GRANT : syn_judge(ctx, &flow, &syn, &vip, &reason);
 	if (judged == JUDGED_PLAIN || judged == JUDGED_UNKNOWN) {
 		(void)bpf_sk_storage_delete(&conns, sk);
+		return;
+	}
+	/* A listener may have its callbacks on, but no state, from programs that were unloaded since. */
+	if (!conn)
+		conn = bpf_sk_storage_get(&conns, sk, &state, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		count(SS_HOST_server_state_full);
 		return;
 	}
 	*conn = state;

@@ -36,8 +36,13 @@ static __always_inline int sock_collides(struct bpf_sock *sk, __u32 isn,
 	struct tcp_request_sock *req;
 	struct ss_conn *conn;
 
-	if (sk->state == TCP_LISTEN || sk->state == TCP_TIME_WAIT)
+	if (sk->state == TCP_TIME_WAIT)
 		return 0;
+	if (sk->state == TCP_LISTEN) {
+		if (!bpf_sk_storage_get(&conns, sk, 0, 0))
+			count(SS_HOST_syn_old_listener);
+		return 0;
+	}
 	if (sk->state == TCP_NEW_SYN_RECV) {
 		req = bpf_skc_to_tcp_request_sock(sk);
 		return req && req->rcv_isn != isn;
@@ -136,7 +141,11 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 		return INGRESS_PASS;
 	request_read(&c, &flow.remote, flow.local.port, &request);
 	served = bpf_map_lookup_elem(&serve, &request.vip);
-	if (!served || syn_restore(skb, p, &request, served, &flow))
+	if (!served) {
+		count(SS_HOST_syn_not_served);
+		return INGRESS_PASS;
+	}
+	if (syn_restore(skb, p, &request, served, &flow))
 		return INGRESS_PASS;
 	if (syn_collides(skb, &flow, isn, &request.vip)) {
 		count(SS_HOST_syn_collision);

@@ -252,9 +252,21 @@ static int host_apply(const struct pins *pins, const struct host_config *config,
 	return ret;
 }
 
+/* Detached when this returns: without the pin alone the kernel would do that in its own time. */
+static void sockops_detach(const struct pins *pins)
+{
+	int fd = pins_get(pins, PIN_SOCKOPS_LINK);
+
+	if (fd >= 0) {
+		(void)bpf_link_detach(fd);
+		close(fd);
+	}
+	pins_unlink(pins, PIN_SOCKOPS_LINK);
+}
+
 static void host_remove(const struct pins *pins)
 {
-	pins_unlink(pins, PIN_SOCKOPS_LINK);
+	sockops_detach(pins);
 	tc_detach_others(pins, NULL, 0);
 	pins_remove(pins);
 }
@@ -314,7 +326,7 @@ int host_down(const struct pins *pins, bool force, struct error *err)
 
 	if (state == PINS_NONE)
 		return 0;
-	pins_unlink(pins, PIN_SOCKOPS_LINK);
+	sockops_detach(pins);
 	if (!force && state != PINS_BROKEN &&
 	    !host_connections(pins, count_rewritten, &live, NULL) && live)
 		return error_set(

@@ -84,44 +84,6 @@ static int clsact_attach(const struct pins *pins, int prog_fd, int ifindex,
 	return ret;
 }
 
-struct attached_query {
-	int ifindex;
-	enum tc_direction direction;
-};
-
-static int is_attached(const struct pins *pins, const char *name, void *arg)
-{
-	const struct attached_query *query = arg;
-	struct tc_attached a;
-
-	(void)pins;
-	return !tc_attached_parse(name, &a) && a.ifindex == query->ifindex &&
-	       a.direction == query->direction;
-}
-
-int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *interface,
-	      enum tc_direction direction, enum tc_attach how, struct error *err)
-{
-	struct attached_query query = { ifindex, direction };
-	int ret = -EINVAL;
-
-	if (pins_each(pins, "", is_attached, &query))
-		return 0;
-	error_set(err, 0, "%s", "");
-	if (how != TC_ATTACH_CLSACT)
-		ret = tcx_attach(pins, prog_fd, ifindex, direction, err);
-	/* -EINVAL: a kernel before 6.6 does not know the attach type */
-	if (how == TC_ATTACH_CLSACT || (how == TC_ATTACH_AUTO && ret == -EINVAL))
-		ret = clsact_attach(pins, prog_fd, ifindex, direction, err);
-	if (ret && (!err || !err->text[0]))
-		error_set(err, ret, "cannot attach the %s program to %s: %s%s",
-			  tc_direction_name(direction), interface, strerror(-ret),
-			  how == TC_ATTACH_TCX && ret == -EINVAL
-				  ? " (TCX needs kernel 6.6; use attach: auto)"
-				  : "");
-	return ret;
-}
-
 /* Removes the filter @a, if the program there is still ours. */
 static void clsact_detach(const struct pins *pins, const char *name, const struct tc_attached *a)
 {
@@ -143,6 +105,60 @@ static void clsact_detach(const struct pins *pins, const char *name, const struc
 	close(fd);
 }
 
+static void detach(const struct pins *pins, const char *name, const struct tc_attached *a)
+{
+	if (!a->tcx)
+		clsact_detach(pins, name, a);
+	pins_unlink(pins, name);
+}
+
+struct attached_query {
+	int ifindex;
+	enum tc_direction direction;
+	struct tc_attached found;
+	char name[64]; /* of its pin */
+};
+
+static int is_attached(const struct pins *pins, const char *name, void *arg)
+{
+	struct attached_query *query = arg;
+	struct tc_attached a;
+
+	(void)pins;
+	if (tc_attached_parse(name, &a) || a.ifindex != query->ifindex ||
+	    a.direction != query->direction)
+		return 0;
+	query->found = a;
+	snprintf(query->name, sizeof(query->name), "%s", name);
+	return 1;
+}
+
+int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *interface,
+	      enum tc_direction direction, enum tc_attach how, struct error *err)
+{
+	struct attached_query old = { .ifindex = ifindex, .direction = direction };
+	bool attached = pins_each(pins, "", is_attached, &old);
+	int ret = -EINVAL;
+
+	if (attached && (how == TC_ATTACH_AUTO || (how == TC_ATTACH_TCX) == old.found.tcx))
+		return 0;
+	error_set(err, 0, "%s", "");
+	if (how != TC_ATTACH_CLSACT)
+		ret = tcx_attach(pins, prog_fd, ifindex, direction, err);
+	/* -EINVAL: a kernel before 6.6 does not know the attach type */
+	if (how == TC_ATTACH_CLSACT || (how == TC_ATTACH_AUTO && ret == -EINVAL))
+		ret = clsact_attach(pins, prog_fd, ifindex, direction, err);
+	if (ret && (!err || !err->text[0]))
+		error_set(err, ret, "cannot attach the %s program to %s: %s%s",
+			  tc_direction_name(direction), interface, strerror(-ret),
+			  how == TC_ATTACH_TCX && ret == -EINVAL
+				  ? " (TCX needs kernel 6.6; use attach: auto)"
+				  : "");
+	if (!ret && attached) /* the other way; a packet may meet both, which does no harm */
+		detach(pins, old.name, &old.found);
+	return ret;
+}
+
 struct detach_keep {
 	const int *keep;
 	unsigned n;
@@ -158,9 +174,7 @@ static int detach_unless_kept(const struct pins *pins, const char *name, void *a
 	for (unsigned i = 0; i < keep->n; i++)
 		if (keep->keep[i] == a.ifindex)
 			return 0;
-	if (!a.tcx)
-		clsact_detach(pins, name, &a);
-	pins_unlink(pins, name);
+	detach(pins, name, &a);
 	return 0;
 }
 

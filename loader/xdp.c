@@ -41,11 +41,14 @@ static __u32 pinned_id(const struct pins *pins, const char *name)
 /* Is the program @id on @ifindex? Then *@mode is how. */
 static bool is_attached(int ifindex, __u32 id, enum xdp_attach_mode *mode)
 {
-	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex(ifindex);
 	struct xdp_program *prog = NULL;
+	struct xdp_multiprog *all;
 	bool found = false;
 
-	if (!id || libxdp_get_error(all))
+	if (!id)
+		return false;
+	all = xdp_multiprog__get_from_ifindex(ifindex);
+	if (libxdp_get_error(all))
 		return false;
 	if (xdp_multiprog__is_legacy(all)) {
 		prog = xdp_multiprog__main_prog(all);

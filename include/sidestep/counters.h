@@ -28,6 +28,8 @@
 	X(server_bad_request,     "not granted: the request was malformed")                        \
 	X(server_state_full,      "not granted: no memory for the connection's state")             \
 	X(syn_restored,           "SYNs whose client address or port was restored")                \
+	X(syn_not_served,         "SYNs whose request names a service not served here")            \
+	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \

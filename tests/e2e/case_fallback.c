@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/* Invariant I3: something is missing, and a counter says what. */
+#include "cases.h"
+
+#include "capture.h"
+#include "programs.h"
+
+#define SOON_MS 300 /* before the SYN is sent again */
+
+/* Dials, and gets no answer. */
+static void vain_client(void *arg)
+{
+	struct talk *talk = arg;
+	int af = talk->family->af, fd = tcp_socket(af);
+	struct sockaddr_storage to = address_of(af, talk->vip, talk->vport);
+
+	set_timeout(fd, SO_SNDTIMEO, SOON_MS);
+	NEED(connect(fd, (void *)&to, sizeof(to)) && errno == EINPROGRESS);
+	close(fd);
+}
+
+void case_no_host_programs(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, NULL, NULL);
+
+	host_unload("c1");
+	child_join(child_start("c1", vain_client, talk));
+	expect_crossing(1, 0);
+	assert_int_equal(counted("lb", "drop_no_request"), 1);
+	talk_finish(talk);
+
+	host_load("c1", CONFIG_CLIENT);
+	counters_mark();
+	capture_clear();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+}
+
+/* Such a listener has no callbacks; its SYN-ACKs come from an address that nobody dialled. */
+void case_listener_first(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, NULL, echo_server);
+
+	host_unload("s1");
+	talk_serve(talk);
+	host_load("s1", CONFIG_SERVER);
+	counters_mark();
+	child_join(child_start("c1", vain_client, talk));
+	expect_outcome("c1", "client_direct", 0);
+	expect_outcome("s1", "server_direct", 0);
+	assert_int_equal(counted("s1", "syn_old_listener"), 1);
+	expect_crossing(1, 1);
+	child_kill(talk->server_pid);
+	talk->server_pid = 0;
+	talk_finish(talk);
+}
+
+/* The same: the programs have nothing to do with that port. */
+void case_not_served(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_UNSERVED, NULL, echo_server);
+
+	talk_serve(talk);
+	child_join(child_start("c1", vain_client, talk));
+	expect_outcome("c1", "client_direct", 0);
+	expect_outcome("s1", "server_direct", 0);
+	assert_int_equal(counted("s1", "syn_not_served"), 1);
+	expect_crossing(1, 1);
+	child_kill(talk->server_pid);
+	talk->server_pid = 0;
+	talk_finish(talk);
+}
+
+/* One SYN, and whatever else the connection needs, passed the balancer. */
+static void expect_through_balancer(void)
+{
+	struct crossing c = capture_settle(NULL);
+
+	assert_int_equal(c.syns_in, 1);
+	assert_int_equal(c.syns_out, 1);
+	assert_true(c.tcp_in > 0);
+	assert_int_equal(c.tcp_in, c.tcp_out);
+	assert_int_equal(c.other, 0);
+}
+
+void case_out_of_range(const struct family *family)
+{
+	config_write("elsewhere.yaml", "host:\n"
+				       "  interfaces: [eth0]\n"
+				       "  dial: [10.99.0.0/24, \"fd00:99::/64\"]\n"
+				       "  backends: [10.0.4.0/24, \"fd00:1:4::/64\"]\n");
+	host_load("c1", "elsewhere.yaml");
+	talk_one(family, echo_client, echo_server);
+	expect_outcome("c1", "client_out_of_range", 1);
+	expect_through_balancer();
+	host_load("c1", CONFIG_CLIENT);
+}
+
+void case_syn_cookie(const struct family *family)
+{
+	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=2");
+	talk_one(family, echo_client, echo_server);
+	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=1");
+	expect_outcome("c1", "client_no_grant", 1);
+	expect_outcome("s1", "server_syn_cookie", 1);
+	expect_through_balancer();
+}
+
+/*
+ * With checksum offload a packet crosses virtual links without a finished checksum, which nobody
+ * looks at. Without it the kernel finishes what the programs left, and the other end checks it.
+ */
+void case_checksums(const struct family *family)
+{
+	static void (*const again[])(const struct family *family) = {
+		case_client_half_closes, case_server_half_closes, case_server_resets,
+		case_families,		 case_data_after_close,	  case_last_ack,
+		case_out_of_range,	 case_syn_cookie,
+	};
+	static const char *const names[] = { "c1", "s1" };
+
+	for (int i = 0; i < 2; i++)
+		must(names[i], "ethtool -K eth0 tx off");
+	for (size_t i = 0; i < sizeof(again) / sizeof(*again); i++) {
+		counters_mark();
+		capture_clear();
+		again[i](family);
+	}
+	for (int i = 0; i < 2; i++)
+		must(names[i], "ethtool -K eth0 tx on");
+}

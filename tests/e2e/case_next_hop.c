@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * The next hop of the service and that of the server are two things: here the client's router has
+ * a second port ("alt", a MAC address and IP addresses of its own) on the client's link.
+ */
+#include "cases.h"
+
+#include "programs.h"
+
+#define MOVED 5 /* megabytes each way that show that a stream goes on */
+
+static const char *alt_address(const struct family *family)
+{
+	return family->af == AF_INET ? "10.0.21.9" : "fd00:1:21::9";
+}
+
+static const char *vip_net(const struct family *family)
+{
+	return family->af == AF_INET ? "10.99.0.0/24" : "fd00:99::/64";
+}
+
+static const char *server_net(const struct family *family)
+{
+	return family->af == AF_INET ? "10.0.3.0/24" : "fd00:1:3::/64";
+}
+
+/* Both router ports answer for their own addresses only. */
+static void alt_begin(void)
+{
+	must("r",
+	     "ip link add alt link to-c1 address 02:00:00:00:21:09 type macvlan mode bridge && "
+	     "sysctl -qw net.ipv4.conf.alt.rp_filter=0 net.ipv4.conf.alt.forwarding=1 "
+	     "net.ipv6.conf.alt.forwarding=1 net.ipv4.conf.alt.send_redirects=0 "
+	     "net.ipv4.conf.alt.arp_ignore=1 net.ipv4.conf.to-c1.arp_ignore=1 && "
+	     "ip addr add 10.0.21.9/24 dev alt noprefixroute && "
+	     "ip addr add fd00:1:21::9/64 dev alt nodad noprefixroute && ip link set alt up");
+}
+
+static void alt_end(const struct family *family)
+{
+	(void)run("c1", NULL, "ip route del %s via %s", vip_net(family), alt_address(family));
+	(void)run("c1", NULL, "ip route del %s via %s", server_net(family), alt_address(family));
+	(void)run("r", NULL, "nft delete table inet block");
+	must("r", "ip link del alt && sysctl -qw net.ipv4.conf.to-c1.arp_ignore=0");
+}
+
+/* In the router: what comes in by @port for the server is lost. */
+static void block(const struct family *family, const char *port)
+{
+	must("r",
+	     "nft 'add table inet block; add chain inet block f { type filter hook forward "
+	     "priority "
+	     "0; }; add rule inet block f iifname %s %s daddr %s drop'",
+	     port, family->af == AF_INET ? "ip" : "ip6", server_net(family));
+}
+
+static void stream_goes_on(struct talk *talk)
+{
+	stream_progress(talk, MOVED);
+	stream_finish(talk);
+	expect_direct(1);
+}
+
+/* The service lies behind the second port, the server behind the first. */
+void case_next_hop_other(const struct family *family)
+{
+	struct talk *talk;
+
+	alt_begin();
+	must("c1", "ip route add %s via %s", vip_net(family), alt_address(family));
+	block(family, "alt");
+	talk = stream_begin(family);
+	stream_goes_on(talk);
+	alt_end(family);
+}
+
+/* During the connection the route to the service, and with it to the server, changes. */
+void case_next_hop_moves(const struct family *family)
+{
+	struct talk *talk;
+
+	alt_begin();
+	talk = stream_begin(family);
+	must("c1", "ip route add %s via %s && ip route add %s via %s", vip_net(family),
+	     alt_address(family), server_net(family), alt_address(family));
+	block(family, "to-c1");
+	stream_goes_on(talk);
+	alt_end(family);
+}
+
+/* During the connection the route to the server changes, that to the service does not. */
+void case_next_hop_parts(const struct family *family)
+{
+	struct talk *talk;
+
+	alt_begin();
+	talk = stream_begin(family);
+	must("c1", "ip route add %s via %s", server_net(family), alt_address(family));
+	block(family, "to-c1");
+	stream_goes_on(talk);
+	alt_end(family);
+}

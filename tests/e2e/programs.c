@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "programs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/bpf.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include <bpf/bpf.h>
+#include <jansson.h>
+
+#include "capture.h"
+#include "hosts.h"
+
+#define TESTBED_CONFIG "netns-testbed/config/"
+
+static const char server_more[] = "    - {vip: \"10.99.0.1:81\", listen: 8081}\n"
+				  "    - {vip: \"10.99.0.2:81\", listen: 8081}\n"
+				  "    - {vip: \"[fd00:99::1]:81\"}\n"
+				  "    - {vip: \"[fd00:99::2]:81\"}\n"
+				  "    - {vip: \"10.99.0.1:84\", listen: 8084}\n"
+				  "    - {vip: \"[fd00:99::1]:84\"}\n";
+
+static const char balancer_more[] = "  - {name: one, vip: \"10.99.0.1:81\", backends: [{name: s1, "
+				    "address: \"10.0.3.2:8081\"}]}\n"
+				    "  - {name: twin, vip: \"10.99.0.2:81\", backends: [{name: s1, "
+				    "address: \"10.0.3.2:8081\"}]}\n"
+				    "  - {name: unserved, vip: \"10.99.0.1:83\",\n"
+				    "     backends: [{name: s1, address: \"10.0.3.2:8083\"}]}\n"
+				    "  - {name: one6, vip: \"[fd00:99::1]:81\",\n"
+				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
+				    "  - {name: twin6, vip: \"[fd00:99::2]:81\",\n"
+				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
+				    "  - {name: unserved6, vip: \"[fd00:99::1]:83\",\n"
+				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:83\"}]}\n"
+				    "  - {name: other, vip: \"10.99.0.1:84\", backends: [{name: "
+				    "s1, address: \"10.0.3.2:8084\"}]}\n"
+				    "  - {name: other6, vip: \"[fd00:99::1]:84\",\n"
+				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:84\"}]}\n";
+
+static const char *const names[] = { "c1", "s1", "s2", "lb" };
+#define HOSTS (sizeof(names) / sizeof(*names))
+#define BALANCER 3
+
+static char folder[64];
+static json_t *baseline[HOSTS]; /* status when the counting began; NULL: nothing was loaded */
+
+const char *config_path(const char *name)
+{
+	static char paths[4][PATH_MAX];
+	static unsigned turn;
+
+	turn = (turn + 1) % 4;
+	snprintf(paths[turn], PATH_MAX, "%s/%s", folder, name);
+	return paths[turn];
+}
+
+void config_write(const char *name, const char *text)
+{
+	FILE *file = fopen(config_path(name), "we");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* The testbed's configuration @name with @more at its end, where it has a list. */
+static void config_extend(const char *name, const char *more)
+{
+	char text[8192], path[PATH_MAX];
+	size_t n;
+	FILE *file;
+
+	snprintf(path, sizeof(path), TESTBED_CONFIG "%s", name);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	assert_true(n + strlen(more) < sizeof(text));
+	strcpy(text + n, more);
+	config_write(name, text);
+}
+
+void config_begin(void)
+{
+	strcpy(folder, "/tmp/sidestep-e2e.XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	config_extend(CONFIG_BALANCER, balancer_more);
+	config_extend(CONFIG_SERVER, server_more);
+	config_extend(CONFIG_CLIENT, "");
+}
+
+void config_end(void)
+{
+	for (size_t i = 0; i < HOSTS; i++) {
+		json_decref(baseline[i]);
+		baseline[i] = NULL;
+	}
+	if (folder[0])
+		(void)run(NULL, NULL, "rm -rf '%s'", folder);
+	folder[0] = 0;
+}
+
+void host_load(const char *host, const char *config)
+{
+	must(host, "sidestep host up '%s'", config_path(config));
+}
+
+void balancer_load(void)
+{
+	must("lb", "sidestep balancer up '%s'", config_path(CONFIG_BALANCER));
+}
+
+/* As the testbed comes first, then with what the tests add: the second time is a change. */
+void programs_load(void)
+{
+	must("s1", "sidestep host up " TESTBED_CONFIG "server.yaml");
+	must("lb", "sidestep balancer up " TESTBED_CONFIG "balancer.yaml");
+	host_load("s1", CONFIG_SERVER);
+	host_load("s2", CONFIG_SERVER);
+	balancer_load();
+	host_load("c1", CONFIG_CLIENT);
+}
+
+static json_t *status_read(const char *host)
+{
+	static char text[OUTPUT_LEN];
+
+	if (run(host, text, "sidestep %s status --json", strcmp(host, "lb") ? "host" : "balancer"))
+		return NULL;
+	return json_loads(text, 0, NULL);
+}
+
+static void check_errors(const char *host)
+{
+	json_t *status = status_read(host), *counters = json_object_get(status, "counters");
+	json_int_t map = json_integer_value(json_object_get(counters, "error_map"));
+	json_int_t helper = json_integer_value(json_object_get(counters, "error_helper"));
+
+	json_decref(status);
+	if (map || helper)
+		fail_msg("%s: error_map %lld, error_helper %lld", host, map, helper);
+}
+
+void expect_no_errors(void)
+{
+	for (size_t i = 0; i < HOSTS; i++)
+		check_errors(names[i]);
+}
+
+unsigned sockops_programs(const char *host)
+{
+	int cgroup = open(host_cgroup(host), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	__u32 ids[16], n = 16, flags;
+
+	assert_true(cgroup >= 0);
+	assert_int_equal(bpf_prog_query(cgroup, BPF_CGROUP_SOCK_OPS, 0, &flags, ids, &n), 0);
+	close(cgroup);
+	return n;
+}
+
+/* The kernel may detach a program some time after its link's last reference is gone. */
+void host_unload(const char *host)
+{
+	unsigned before = sockops_programs(host), after = before ? before - 1 : 0;
+	long deadline = now_ms() + WAIT_MS;
+
+	check_errors(host);
+	must(host, "sidestep host down");
+	while (sockops_programs(host) != after && now_ms() < deadline)
+		poll(NULL, 0, 1);
+	assert_int_equal(sockops_programs(host), after);
+}
+
+void balancer_unload(void)
+{
+	check_errors("lb");
+	must("lb", "sidestep balancer down");
+}
+
+void counters_mark(void)
+{
+	for (size_t i = 0; i < HOSTS; i++) {
+		json_decref(baseline[i]);
+		baseline[i] = status_read(names[i]);
+	}
+}
+
+static size_t host_number(const char *host)
+{
+	for (size_t i = 0; i < HOSTS; i++)
+		if (!strcmp(names[i], host))
+			return i;
+	fail_msg("%s has no counters", host);
+	return 0;
+}
+
+static json_int_t counter_value(const json_t *status, const char *name)
+{
+	return json_integer_value(json_object_get(json_object_get(status, "counters"), name));
+}
+
+long counted(const char *host, const char *name)
+{
+	const json_t *before = baseline[host_number(host)];
+	json_t *now = status_read(host);
+	json_int_t grown;
+
+	assert_non_null(now);
+	assert_non_null(json_object_get(json_object_get(now, "counters"), name));
+	grown = counter_value(now, name) - counter_value(before, name);
+	json_decref(now);
+	return grown;
+}
+
+static json_t *item_named(const json_t *list, const char *name)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i,
+			   item) if (!strcmp(json_string_value(json_object_get(item, "name")),
+					     name)) return item;
+	return NULL;
+}
+
+static json_int_t syns_value(const json_t *status, const char *service, const char *backend)
+{
+	json_t *item = item_named(json_object_get(status, "services"), service);
+
+	item = item_named(json_object_get(item, "backends"), backend);
+	return json_integer_value(json_object_get(item, "syns"));
+}
+
+long backend_syns(const char *service, const char *backend)
+{
+	json_t *now = status_read("lb");
+	json_int_t grown = syns_value(now, service, backend) -
+			   syns_value(baseline[BALANCER], service, backend);
+
+	json_decref(now);
+	return grown;
+}
+
+void expect_outcome(const char *host, const char *name, long n)
+{
+	size_t role_len = strcspn(name, "_");
+	json_t *now = status_read(host), *value;
+	const char *key;
+
+	assert_non_null(now);
+	json_object_foreach(json_object_get(now, "counters"), key, value)
+	{
+		json_int_t expected = strcmp(key, name) ? 0 : n, grown;
+
+		if (strncmp(key, name, role_len + 1) || !strcmp(key, "client_asked"))
+			continue;
+		grown = json_integer_value(value) - counter_value(baseline[host_number(host)], key);
+		if (grown != expected)
+			fail_msg("%s: %s: expected %lld, counted %lld", host, key, expected, grown);
+	}
+	json_decref(now);
+}
+
+void expect_direct(long n)
+{
+	expect_crossing(n, n);
+	expect_outcome("c1", "client_direct", n);
+	assert_int_equal(counted("s1", "server_direct") + counted("s2", "server_direct"), n);
+}

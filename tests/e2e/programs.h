@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * sidestep's programs on the testbed: loaded by the real binary from the testbed's configuration
+ * files and what the tests add to them, and watched through their counters.
+ *
+ * Services, beside those of the testbed (web: port 80 on s1 and s2); IPv4 ones are served on
+ * their port + 8000, IPv6 ones on their own port. The name of an IPv6 service ends in 6.
+ *
+ *	one       VIP, port 81         s1 alone
+ *	twin      second VIP, port 81  s1 alone, on the same port of s1 as "one"
+ *	other     VIP, port 84         s1 alone
+ *	unserved  VIP, port 83         s1 alone, which is not configured to serve it
+ */
+#ifndef SIDESTEP_E2E_PROGRAMS_H
+#define SIDESTEP_E2E_PROGRAMS_H
+
+#define PORT_WEB 80
+#define PORT_ONE 81
+#define PORT_UNSERVED 83
+#define PORT_OTHER 84
+
+/* Configuration files: the testbed's with additions. config_write() makes others. */
+#define CONFIG_BALANCER "balancer.yaml"
+#define CONFIG_SERVER "server.yaml"
+#define CONFIG_CLIENT "client.yaml"
+
+void config_begin(void);
+void config_end(void);
+
+/* Writes the configuration file @name. */
+void config_write(const char *name, const char *text);
+
+/* Its path. The pointer lives until the next call but three. */
+const char *config_path(const char *name);
+
+/* Loads everything, everywhere. */
+void programs_load(void);
+
+/* Loads or changes one host's programs. */
+void host_load(const char *host, const char *config);
+void balancer_load(void);
+
+/* Unloads a host's programs, after a look at their error counters. */
+void host_unload(const char *host);
+void balancer_unload(void);
+
+/* How many sockops programs are attached to a host's cgroup, whoever attached them. */
+unsigned sockops_programs(const char *host);
+
+/* From now on counted() starts at 0. Called before every case, and after programs were loaded. */
+void counters_mark(void);
+
+/* By how much the counter @name of @host has grown. */
+long counted(const char *host, const char *name);
+
+/* The same for the SYNs that @service got to @backend. */
+long backend_syns(const char *service, const char *backend);
+
+/* @n connections came to the decision @name on @host, and none to another one of its role. */
+void expect_outcome(const char *host, const char *name, long n);
+
+/* @n connections were redirected from c1, none was not, and only their SYNs crossed the balancer. */
+void expect_direct(long n);
+
+/* Fails the test if a BPF map operation or helper has failed in programs that are loaded. */
+void expect_no_errors(void);
+
+#endif
