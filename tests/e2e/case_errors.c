@@ -40,6 +40,26 @@ static void not_root(void)
 	expect_error("c1", "needs root", command);
 }
 
+/* A kernel that is too old, or was built without what is needed, as the loader would see it. */
+static void poor_kernel(void)
+{
+	char command[1024];
+
+	snprintf(command, sizeof(command), "setarch --uname-2.6 sidestep host up '%s' " FRESH,
+		 config_path(CONFIG_CLIENT));
+	expect_error("c1", "is too old: sidestep needs 6.1", command);
+	snprintf(command, sizeof(command),
+		 "unshare --mount sh -c \"mount -t tmpfs none /sys/kernel/btf && "
+		 "exec sidestep host up '%s' " FRESH "\"",
+		 config_path(CONFIG_CLIENT));
+	expect_error("c1", "/sys/kernel/btf/vmlinux is missing", command);
+	snprintf(command, sizeof(command),
+		 "unshare --mount sh -c \"umount --all --lazy --types cgroup2 && "
+		 "SIDESTEP_CGROUP= exec sidestep host up '%s' " FRESH "\"",
+		 config_path(CONFIG_CLIENT));
+	expect_error("c1", "no cgroup2 file system is mounted", command);
+}
+
 static void missing_places(void)
 {
 	char command[1024];
@@ -124,6 +144,7 @@ static void foreign_xdp(void)
 void case_loader_errors(const struct family *family)
 {
 	not_root();
+	poor_kernel();
 	missing_places();
 	no_forwarding();
 	other_version("c1", "host", CONFIG_CLIENT);
