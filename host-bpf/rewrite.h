@@ -16,29 +16,64 @@
 
 enum rewrite_end { REWRITE_SOURCE, REWRITE_DESTINATION };
 
+/* The part of an IPv4 header that changes with an address. */
+struct ipv4_tail {
+	__u16 check;
+	__be32 saddr;
+	__be32 daddr;
+} __attribute__((packed));
+
+#define IPV4_TAIL_OFFSET (L3_OFFSET + __builtin_offsetof(struct iphdr, check))
+
+static __always_inline long rewrite_ipv4(struct __sk_buff *skb, const struct packet *p,
+					 enum rewrite_end end, __be32 to, __u32 addr_csum)
+{
+	struct ipv4_tail tail = {
+		.check = ss_csum_apply(p->ip4->check, addr_csum),
+		.saddr = end == REWRITE_SOURCE ? to : p->ip4->saddr,
+		.daddr = end == REWRITE_SOURCE ? p->ip4->daddr : to,
+	};
+
+	return bpf_skb_store_bytes(skb, IPV4_TAIL_OFFSET, &tail, sizeof(tail), 0);
+}
+
+static __always_inline long rewrite_ipv6(struct __sk_buff *skb, enum rewrite_end end,
+					 const struct ss_addr *to)
+{
+	__u32 offset = end == REWRITE_SOURCE ? __builtin_offsetof(struct ipv6hdr, saddr)
+					     : __builtin_offsetof(struct ipv6hdr, daddr);
+
+	return bpf_skb_store_bytes(skb, L3_OFFSET + offset, to, sizeof(*to), 0);
+}
+
+/* @from, a port at @offset from the TCP header, becomes @to. */
+static __always_inline long rewrite_port(struct __sk_buff *skb, const struct packet *p,
+					 __u32 offset, __be16 from, __be16 to)
+{
+	return bpf_skb_store_bytes(skb, p->l4 + offset, &to, sizeof(to), 0) |
+	       bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, from, to, sizeof(to));
+}
+
 /*
  * Replaces the @end of @p by @to. @addr_csum: what the new address adds to a sum. Ends @p's
- * pointers.
+ * pointers. Only helpers write: a program that stores into packets itself makes the kernel
+ * prepare every packet for that, also those that pass untouched.
  */
 static __always_inline void rewrite(struct __sk_buff *skb, struct packet *p, enum rewrite_end end,
 				    const struct ss_endpoint *to, __u32 addr_csum)
 {
-	__be16 *port = end == REWRITE_SOURCE ? &p->tcp->source : &p->tcp->dest;
-	__u32 check = p->l4 + CHECK_OFFSET;
-	__be16 old_port = *port;
+	__u32 port_offset = end == REWRITE_SOURCE ? __builtin_offsetof(struct tcphdr, source)
+						  : __builtin_offsetof(struct tcphdr, dest);
+	__be16 port = end == REWRITE_SOURCE ? p->tcp->source : p->tcp->dest;
 	long err;
 
-	*port = to->port;
-	if (p->is_ip6) {
-		__builtin_memcpy(end == REWRITE_SOURCE ? &p->ip6->saddr : &p->ip6->daddr, &to->addr,
-				 sizeof(to->addr));
-	} else {
-		p->ip4->check = ss_csum_apply(p->ip4->check, addr_csum);
-		*(end == REWRITE_SOURCE ? &p->ip4->saddr : &p->ip4->daddr) = to->addr.w[3];
-	}
-	err = bpf_l4_csum_replace(skb, check, 0, addr_csum, BPF_F_PSEUDO_HDR);
-	if (old_port != to->port)
-		err |= bpf_l4_csum_replace(skb, check, old_port, to->port, sizeof(*port));
+	if (p->is_ip6)
+		err = rewrite_ipv6(skb, end, &to->addr);
+	else
+		err = rewrite_ipv4(skb, p, end, to->addr.w[3], addr_csum);
+	err |= bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, 0, addr_csum, BPF_F_PSEUDO_HDR);
+	if (port != to->port)
+		err |= rewrite_port(skb, p, port_offset, port, to->port);
 	if (err)
 		count(SS_HOST_error_helper);
 }

@@ -33,6 +33,19 @@ static void die(const char *what)
 	exit(1);
 }
 
+/*
+ * No delays that are not the network's: no Nagle, and Debian's default congestion control even
+ * where the machine's paces packets by timers.
+ */
+static void prepare(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5))
+		die("TCP_CONGESTION cubic");
+}
+
 static void read_all(int fd, size_t len)
 {
 	for (size_t got = 0; got < len;) {
@@ -55,9 +68,8 @@ static void serve_one(int fd)
 {
 	char kind = 0;
 	ssize_t n;
-	int on = 1;
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	prepare(fd);
 	if (read(fd, &kind, 1) == 1)
 		while ((n = read(fd, buffer, kind == 'S' ? CHUNK : MESSAGE)) > 0)
 			if (kind == 'E' && write(fd, buffer, n) != n)
@@ -84,11 +96,13 @@ static _Noreturn void serve(int port)
 
 static int dial(const struct addrinfo *to, char kind)
 {
-	int fd = socket(to->ai_family, SOCK_STREAM, 0), on = 1;
+	int fd = socket(to->ai_family, SOCK_STREAM, 0);
 
-	if (fd < 0 || connect(fd, to->ai_addr, to->ai_addrlen))
+	if (fd < 0)
+		die("socket");
+	prepare(fd);
+	if (connect(fd, to->ai_addr, to->ai_addrlen))
 		die("connect");
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	buffer[0] = kind;
 	write_all(fd, 1);
 	return fd;
