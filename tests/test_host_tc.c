@@ -143,6 +143,7 @@ static struct ss_endpoint endpoint(const char *text)
 /* clang-format on */
 #define SYN(source, destination, options) FROM(source, destination, "S", OPTIONS(options))
 #define UNTOUCHED NULL, NULL, 0
+#define NOT_SERVED NULL, NULL, C(syn_not_served)
 #define UNTRUSTED NULL, NULL, C(syn_untrusted)
 #define SOURCE_RESTORED CLIENT4, NULL, C(syn_restored)
 #define PORT_RESTORED NULL, LISTEN4, C(syn_restored)
@@ -174,7 +175,7 @@ static const struct ingress_row {
 	{ "short, the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX SHORT) }, PORT_RESTORED },
 	{ "short, not the service's port: another service",
 	  { SYN(CLIENT4, LISTEN4, LINUX SHORT) },
-	  UNTOUCHED },
+	  NOT_SERVED },
 	{ "short: the source is the client", { SYN(BALANCER4, DIP4 ":80", SHORT) }, PORT_RESTORED },
 	{ "v6: the source is the client", { SYN("[fd00:2::1]:1", LISTEN6, REQUEST6) }, UNTOUCHED },
 	{ "strict service",
@@ -203,11 +204,11 @@ static const struct ingress_row {
 	/* None of ours. */
 	{ "VIP not served",
 	  { SYN(BALANCER4, LISTEN4, FULL_TO(BYTES_OTHER4, PORT_80)) },
-	  UNTOUCHED },
+	  NOT_SERVED },
 	{ "port of the VIP not served",
 	  { SYN(BALANCER4, LISTEN4, FULL_TO(BYTES_VIP4, PORT_81)) },
-	  UNTOUCHED },
-	{ "v6 VIP not served", { SYN(CLIENT6, LISTEN6, REQUEST6_TO(BYTES_OTHER6)) }, UNTOUCHED },
+	  NOT_SERVED },
+	{ "v6 VIP not served", { SYN(CLIENT6, LISTEN6, REQUEST6_TO(BYTES_OTHER6)) }, NOT_SERVED },
 	{ "no options", { SYN(CLIENT4, DIP4 ":80", "") }, UNTOUCHED },
 	{ "default Linux SYN", { SYN(CLIENT4, DIP4 ":80", LINUX) }, UNTOUCHED },
 	{ "v6 default Linux SYN", { SYN(CLIENT6, LISTEN6, LINUX) }, UNTOUCHED },
@@ -518,6 +519,7 @@ static void pair_close(struct pair *p)
 
 #define PASSES TC_NEXT, 0
 #define COLLIDES TC_DROP, C(syn_collision)
+#define OLD_LISTENER TC_NEXT, C(syn_old_listener)
 
 static const struct collision_row {
 	const char *why;
@@ -530,11 +532,11 @@ static const struct collision_row {
 #define OTHERS "10.0.1.2:40001", "[fd00:1::2]:40001"
 #define FARAWAY "10.0.1.77:40000", "[fd00:1::77]:40000"
 	{ "no socket", CLIENTS, nothing, PASSES },
-	{ "a listening socket", CLIENTS, listening, PASSES },
+	{ "a listener that was there first", CLIENTS, listening, OLD_LISTENER },
 	{ "a live connection without sidestep", CLIENTS, established, COLLIDES },
 	{ "a live connection of another service", CLIENTS, established_other, COLLIDES },
 	{ "its own connection", CLIENTS, established_same, PASSES },
-	{ "a live connection from another port", OTHERS, established, PASSES },
+	{ "a live connection from another port", OTHERS, established, OLD_LISTENER },
 	{ "a half-closed connection", CLIENTS, close_wait, COLLIDES },
 	{ "this host connects to the client", FARAWAY, connecting, COLLIDES },
 	{ "TIME_WAIT", CLIENTS, time_wait, PASSES }, /* last: it stays for a minute */
