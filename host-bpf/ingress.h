@@ -88,7 +88,10 @@ static __always_inline int syn_request(struct __sk_buff *skb, const struct packe
 	__u32 len = p->tcp->doff * 4 - sizeof(struct tcphdr);
 
 	barrier_var(len);
-	if (len < sizeof(struct ss_opt_head) || len > SS_TCP_OPTS_MAX)
+	if (len > SS_TCP_OPTS_MAX)
+		return 0;
+	barrier_var(len); /* two comparisons: kernel 6.1 learns no bound from a combined one */
+	if (len < sizeof(struct ss_opt_head))
 		return 0;
 	if (bpf_skb_load_bytes(skb, p->l4 + sizeof(struct tcphdr), c->opts, len))
 		return 0;

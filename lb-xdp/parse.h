@@ -101,6 +101,8 @@ static __always_inline enum parse_result parse_ipv6(struct packet *p, void *l3)
 	if (ip->version != 6)
 		return PARSE_BAD_IP;
 	room = SS_BE16(ip->payload_len);
+	barrier_var(room); /* the compiler knows this bound; kernel 6.1 loses it in a byte swap */
+	room &= 0xffff;
 	if (l4 + room > p->end)
 		return PARSE_SHORT;
 	p->ip6 = ip;

@@ -102,8 +102,14 @@ static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, con
 		return NULL;
 	index = table->slot[slot];
 	/* the turn has moved on already: go further only if that is who had the last one */
-	if (second && table->scheduler == SS_SCHED_ROUND_ROBIN)
-		second = index == table->slot[slot ? slot - 1 : SS_LB_SLOTS - 1];
+	if (second && table->scheduler == SS_SCHED_ROUND_ROBIN) {
+		__u32 before = slot ? slot - 1 : SS_LB_SLOTS - 1;
+
+		barrier_var(before); /* kernel 6.1 does not learn from slot != 0 */
+		if (before >= SS_LB_SLOTS)
+			return NULL;
+		second = index == table->slot[before];
+	}
 	if (second && active > 1) {
 		index += 1 + scale(hash, active - 1);
 		if (index >= active)

@@ -37,7 +37,10 @@ static __noinline int request_walk(struct xdp_md *ctx, __u32 offset, __u32 len, 
 		.forms = forms,
 	};
 
-	if (len < sizeof(struct ss_opt_head) || len > SS_TCP_OPTS_MAX)
+	if (len > SS_TCP_OPTS_MAX)
+		return -1;
+	barrier_var(len); /* two comparisons: kernel 6.1 learns no bound from a combined one */
+	if (len < sizeof(struct ss_opt_head))
 		return -1;
 	if (bpf_xdp_load_bytes(ctx, offset, c.opts, len)) {
 		count(SS_LB_error_helper);

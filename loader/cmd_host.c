@@ -97,15 +97,18 @@ static int add_interface(const struct pins *pins, const char *name, void *arg)
 {
 	char interface[IF_NAMESIZE] = "(gone)";
 	struct tc_attached a;
+	const char *how;
 
-	(void)pins;
 	if (tc_attached_parse(name, &a))
 		return 0;
+	if (!tc_is_attached(pins, name, &a))
+		how = "detached";
+	else
+		how = a.tcx ? "tcx" : "clsact";
 	(void)if_indextoname(a.ifindex, interface);
-	json_array_append_new(arg,
-			      json_pack("{s:s, s:i, s:s, s:s}", "interface", interface, "ifindex",
-					a.ifindex, "direction", tc_direction_name(a.direction),
-					"attached", a.tcx ? "tcx" : "clsact"));
+	json_array_append_new(arg, json_pack("{s:s, s:i, s:s, s:s}", "interface", interface,
+					     "ifindex", a.ifindex, "direction",
+					     tc_direction_name(a.direction), "attached", how));
 	return 0;
 }
 

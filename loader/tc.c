@@ -84,25 +84,56 @@ static int clsact_attach(const struct pins *pins, int prog_fd, int ifindex,
 	return ret;
 }
 
-/* Removes the filter @a, if the program there is still ours. */
-static void clsact_detach(const struct pins *pins, const char *name, const struct tc_attached *a)
+/* Is the filter @a there, with our program, the pin @name? Anybody can remove or replace one. */
+static bool clsact_is_ours(const struct pins *pins, const char *name, const struct tc_attached *a)
 {
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = a->handle, .priority = a->priority);
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
 	struct bpf_tc_hook hook;
+	bool ours;
 	int fd;
 
 	hook_init(&hook, a->ifindex, a->direction);
 	fd = pins_get(pins, name);
 	if (fd < 0)
-		return;
-	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && !bpf_tc_query(&hook, &opts) &&
-	    opts.prog_id == info.id) {
-		opts.prog_fd = opts.prog_id = opts.flags = 0;
-		(void)bpf_tc_detach(&hook, &opts);
-	}
+		return false;
+	ours = !bpf_obj_get_info_by_fd(fd, &info, &len) && !bpf_tc_query(&hook, &opts) &&
+	       opts.prog_id == info.id;
 	close(fd);
+	return ours;
+}
+
+/* A TCX link outlives its interface, as one of no interface. */
+static bool tcx_is_ours(const struct pins *pins, const char *name, const struct tc_attached *a)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int fd = pins_get(pins, name);
+
+	if (fd < 0)
+		return false;
+	/* Debian 12's headers do not know tcx.ifindex; it stands where xdp.ifindex does */
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		info.xdp.ifindex = 0;
+	close(fd);
+	return info.xdp.ifindex == (__u32)a->ifindex;
+}
+
+bool tc_is_attached(const struct pins *pins, const char *name, const struct tc_attached *a)
+{
+	return a->tcx ? tcx_is_ours(pins, name, a) : clsact_is_ours(pins, name, a);
+}
+
+/* Removes the filter @a, if the program there is still ours. */
+static void clsact_detach(const struct pins *pins, const char *name, const struct tc_attached *a)
+{
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = a->handle, .priority = a->priority);
+	struct bpf_tc_hook hook;
+
+	hook_init(&hook, a->ifindex, a->direction);
+	if (clsact_is_ours(pins, name, a))
+		(void)bpf_tc_detach(&hook, &opts);
 }
 
 static void detach(const struct pins *pins, const char *name, const struct tc_attached *a)
@@ -124,10 +155,13 @@ static int is_attached(const struct pins *pins, const char *name, void *arg)
 	struct attached_query *query = arg;
 	struct tc_attached a;
 
-	(void)pins;
 	if (tc_attached_parse(name, &a) || a.ifindex != query->ifindex ||
 	    a.direction != query->direction)
 		return 0;
+	if (!tc_is_attached(pins, name, &a)) {
+		pins_unlink(pins, name);
+		return 0;
+	}
 	query->found = a;
 	snprintf(query->name, sizeof(query->name), "%s", name);
 	return 1;

@@ -16,7 +16,7 @@ enum tc_direction { TC_DIRECTION_INGRESS, TC_DIRECTION_EGRESS };
 const char *tc_direction_name(enum tc_direction direction);
 
 /*
- * Attaches @prog_fd to @ifindex, named @interface in errors, unless the pins say that it is.
+ * Attaches @prog_fd to @ifindex, named @interface in errors, unless it is there already.
  * Returns 0 or a negative errno with @err set.
  */
 int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *interface,
@@ -32,6 +32,9 @@ struct tc_attached {
 
 /* Reads a pin's name. Returns 0, or -EINVAL if it is not one of a TC program. */
 int tc_attached_parse(const char *name, struct tc_attached *out);
+
+/* Is @a, the pin @name, attached still? A filter can be removed by anybody, an interface can go. */
+bool tc_is_attached(const struct pins *pins, const char *name, const struct tc_attached *a);
 
 /* Detaches the programs of every interface that is not in @keep (@n interface indices). */
 void tc_detach_others(const struct pins *pins, const int *keep, unsigned n);

@@ -2,7 +2,9 @@
 #include "xdp.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -23,12 +25,11 @@ static void pin_name(char name[32], int ifindex)
 	snprintf(name, 32, "xdp_%d", ifindex);
 }
 
-/* The kernel's id of the program pinned as @name; 0 if there is none. */
-static __u32 pinned_id(const struct pins *pins, const char *name)
+/* The kernel's id of the program @fd, which is closed; 0 if it is none. */
+static __u32 program_id(int fd)
 {
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
-	int fd = pins_get(pins, name);
 
 	if (fd < 0)
 		return 0;
@@ -36,6 +37,11 @@ static __u32 pinned_id(const struct pins *pins, const char *name)
 		info.id = 0;
 	close(fd);
 	return info.id;
+}
+
+static __u32 pinned_id(const struct pins *pins, const char *name)
+{
+	return program_id(pins_get(pins, name));
 }
 
 /* Is the program @id on @ifindex? Then *@mode is how. */
@@ -69,6 +75,40 @@ const char *xdp_attached_mode(const struct pins *pins, const char *name)
 	if (!is_attached(xdp_attached_ifindex(name), pinned_id(pins, name), &mode))
 		return NULL;
 	return mode == XDP_MODE_SKB ? "generic" : "native";
+}
+
+/* Removes the libxdp pin @path, its link's pin, and the dispatcher's folder if that is all. */
+static void dispatcher_pin_remove(char *path)
+{
+	char link[PINS_PATH_LEN];
+	char *dash = strrchr(path, '-');
+
+	snprintf(link, sizeof(link), "%.*s-link", (int)(dash - path), path);
+	(void)unlink(link);
+	(void)unlink(path);
+	*strrchr(path, '/') = 0;
+	(void)rmdir(path);
+}
+
+/*
+ * libxdp pins what a dispatcher runs. Where the interface is gone, or someone took the dispatcher
+ * off, these pins would keep our program @id and its maps in the kernel. Others' pins stay:
+ * libxdp_clean_references() would take those of other network namespaces.
+ */
+static void dispatcher_forget(int ifindex, __u32 id)
+{
+	const char *bpffs = secure_getenv(XDP_BPFFS_ENVVAR);
+	char pattern[PINS_PATH_LEN];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/xdp/dispatch-%d-*/prog*-prog",
+		 bpffs ? bpffs : "/sys/fs/bpf", ifindex);
+	if (!id || glob(pattern, 0, NULL, &found))
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		if (program_id(bpf_obj_get(found.gl_pathv[i])) == id)
+			dispatcher_pin_remove(found.gl_pathv[i]);
+	globfree(&found);
 }
 
 /* Attaches @prog in the driver if it can, else generic. */
@@ -116,11 +156,14 @@ int xdp_attach(const struct pins *pins, int ifindex, const char *interface, stru
 	struct balancer_bpf *skel;
 	enum xdp_attach_mode mode;
 	char name[32];
+	__u32 id;
 	int ret;
 
 	pin_name(name, ifindex);
-	if (is_attached(ifindex, pinned_id(pins, name), &mode))
+	id = pinned_id(pins, name);
+	if (is_attached(ifindex, id, &mode))
 		return 0;
+	dispatcher_forget(ifindex, id);
 	pins_unlink(pins, name);
 	skel = balancer_bpf__open();
 	if (!skel)
@@ -139,8 +182,10 @@ static void detach(const struct pins *pins, const char *name)
 	enum xdp_attach_mode mode;
 	struct xdp_program *prog;
 
-	if (!is_attached(ifindex, id, &mode))
+	if (!is_attached(ifindex, id, &mode)) {
+		dispatcher_forget(ifindex, id);
 		return;
+	}
 	prog = xdp_program__from_id(id);
 	if (libxdp_get_error(prog))
 		return;

@@ -73,6 +73,7 @@ static void environment_set(void)
 int hosts_begin(void)
 {
 	static char text[OUTPUT_LEN];
+	char path[PATH_MAX];
 	json_t *status;
 
 	if (own_netns < 0) {
@@ -88,7 +89,12 @@ int hosts_begin(void)
 	status = json_loads(text, 0, NULL);
 	hosts = json_incref(json_object_get(status, "hosts"));
 	json_decref(status);
-	return hosts ? 0 : -1;
+	if (!hosts)
+		return -1;
+	/* as "testbed exec" does it; only the balancer uses libxdp */
+	snprintf(path, sizeof(path), "%s-libxdp", host_pin_dir("lb"));
+	setenv("LIBXDP_BPFFS", path, 1);
+	return 0;
 }
 
 void hosts_end(void)
