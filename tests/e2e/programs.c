@@ -85,7 +85,10 @@ static void config_extend(const char *name, const char *more)
 
 void config_begin(void)
 {
-	strcpy(folder, "/tmp/sidestep-e2e");
+	const char *name = getenv("SIDESTEP_TESTBED");
+
+	snprintf(folder, sizeof(folder), "/tmp/sidestep-e2e%s%.20s", name ? "-" : "",
+		 name ? name : "");
 	must(NULL, "rm -rf '%s'", folder); /* of a killed run */
 	assert_int_equal(mkdir(folder, 0700), 0);
 	config_extend(CONFIG_BALANCER, balancer_more);
