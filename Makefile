@@ -45,6 +45,7 @@ help:
 	@echo 'sudo make check   run all tests'
 	@echo 'sudo make bench   measure; results in $(B)/bench.json'
 	@echo 'make unit         run the tests that need no network namespaces'
+	@echo 'make fuzz         fuzz the option codec and the configuration, $$FUZZ_SECONDS each (10)'
 	@echo 'make install      install to $$(DESTDIR)$$(PREFIX) (/usr/local)'
 	@echo 'make format       format the sources; format-check only looks'
 	@echo 'make deps         install the Debian packages that are missing'
@@ -126,6 +127,19 @@ $(B)/bench_%: $(B)/tests/bench/bench_%.o $(B)/tests/packet.o $(LOADER_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $^ -o $@ $(ALL_LIBS)
 
+# Fuzzers are built of the sources themselves, instrumented; see tests/fuzz/run.
+FUZZ := option config
+FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Iinclude -Iloader -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=all
+CONFIG_SOURCES := $(wildcard loader/config*.c) loader/yaml_line.c loader/address.c loader/error.c
+$(B)/fuzz_%: tests/fuzz/fuzz_%.c $(CONFIG_SOURCES) $(wildcard include/sidestep/*.h loader/*.h) | $(B)/loader
+	$(call say,FUZZ,$@)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) $< $(CONFIG_SOURCES) -o $@ $(shell pkg-config --cflags --libs libcyaml yaml-0.1)
+
+.PHONY: fuzz
+fuzz: $(patsubst %,$(B)/fuzz_%,$(FUZZ))
+	$(Q)tests/fuzz/run $(B) $(FUZZ)
+
 .PRECIOUS: $(B)/%.bpf.o $(B)/tests/%.o $(B)/tests/bench/%.o $(B)/%.skel.h
 
 .PHONY: build-tests
@@ -136,11 +150,17 @@ UNIT := $(patsubst %,$(B)/tests/%,test_option test_address test_config test_magl
 unit: $(UNIT)
 	$(Q)tests/run $(UNIT)
 
+# User space under AddressSanitizer and UndefinedBehaviorSanitizer.
+SANITIZED := $(patsubst %,build-sanitize/tests/%,test_option test_address test_config test_maglev)
+.PHONY: build-sanitized
+build-sanitized:
+	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined $(SANITIZED)
+
 # Not parallel: the testbed and the packet tests want the machine for themselves.
 .PHONY: check
 check: deps
-	$(Q)$(MAKE) --no-print-directory build-tests
-	$(Q)tests/run $(UNIT_TESTS) tests/test_testbed.sh
+	$(Q)$(MAKE) --no-print-directory build-tests build-sanitized $(patsubst %,$(B)/fuzz_%,$(FUZZ))
+	$(Q)tests/run $(UNIT_TESTS) $(SANITIZED) "tests/fuzz/run $(B) $(FUZZ)" tests/test_testbed.sh
 
 .PHONY: demo
 demo: deps
@@ -163,7 +183,7 @@ install: $(B)/sidestep
 SOURCES := $(wildcard include/sidestep/*.h host-bpf/*.[ch] lb-xdp/*.[ch] loader/*.[ch] tests/*.[ch] \
 	tests/*/*.[ch] netns-testbed/*.[ch])
 SCRIPTS := .ci/run .ci/install-packages netns-testbed/testbed netns-testbed/demo netns-testbed/lib.sh \
-	tests/run tests/test_testbed.sh tests/bench/bench
+	tests/run tests/fuzz/run tests/test_testbed.sh tests/bench/bench
 .PHONY: format format-check
 format:
 	$(Q)clang-format -i $(SOURCES)
