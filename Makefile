@@ -169,7 +169,7 @@ demo: deps
 
 .PHONY: bench
 bench: deps
-	$(Q)$(MAKE) --no-print-directory all $(B)/bench_xdp $(B)/bench_table $(B)/bench_tcp
+	$(Q)$(MAKE) --no-print-directory all $(B)/bench_xdp $(B)/bench_table $(B)/bench_tcp $(B)/empty.bpf.o
 	$(Q)tests/bench/bench
 
 # --- the rest ---------------------------------------------------------------------------------

@@ -205,14 +205,12 @@ static __always_inline enum egress_result egress(struct __sk_buff *skb)
 	struct ss_conn *conn;
 
 	if (sk) {
+		conn = bpf_sk_storage_get(&conns, sk, 0, 0); /* none but full sockets have any */
+		if (conn && conn->role != SS_ROLE_LISTENER)
+			return egress_conn(skb, conn);
 		sk = bpf_sk_fullsock(sk);
-		if (sk) {
-			conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-			if (conn && conn->role != SS_ROLE_LISTENER)
-				return egress_conn(skb, conn);
-			if (is_plain_socket(sk))
-				return EGRESS_PASS;
-		}
+		if (sk && is_plain_socket(sk))
+			return EGRESS_PASS;
 	}
 	if (skb->ingress_ifindex) /* forwarded: not this host's */
 		return EGRESS_PASS;
