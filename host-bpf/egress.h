@@ -6,8 +6,8 @@
  * full socket come second: SYN-ACKs, whose grant says all that is needed, and late packets
  * (TIME_WAIT, RST), which the shadow map knows.
  *
- * bpf_redirect_neigh() sends a packet through this program a second time; then its destination
- * is that of the wire already, and nothing is rewritten twice.
+ * A packet can come by more than once (bpf_redirect_neigh() sends it through this program again, as
+ * do interfaces on top of each other); what has been rewritten already is left as it is.
  */
 #ifndef SIDESTEP_HOST_EGRESS_H
 #define SIDESTEP_HOST_EGRESS_H
@@ -59,14 +59,18 @@ static __always_inline void conn_second_pass(struct ss_conn *conn, const __u8 *m
 		conn->hop = mac_equal(mac, conn->hop_mac) ? SS_HOP_SAME : SS_HOP_OTHER;
 }
 
-static __always_inline int packet_is_for(const struct packet *p, const struct ss_addr *addr)
+/* Is the @end of @p still what the kernel believes, @endpoint? Else it was rewritten before. */
+static __always_inline int packet_has(const struct packet *p, enum rewrite_end end,
+				      const struct ss_endpoint *endpoint)
 {
-	const __be32 *w;
+	const __be32 *w = endpoint->addr.w, *in;
 
+	if ((end == REWRITE_SOURCE ? p->tcp->source : p->tcp->dest) != endpoint->port)
+		return 0;
 	if (!p->is_ip6)
-		return p->ip4->daddr == addr->w[3];
-	w = p->ip6->daddr.in6_u.u6_addr32;
-	return w[0] == addr->w[0] && w[1] == addr->w[1] && w[2] == addr->w[2] && w[3] == addr->w[3];
+		return (end == REWRITE_SOURCE ? p->ip4->saddr : p->ip4->daddr) == w[3];
+	in = end == REWRITE_SOURCE ? p->ip6->saddr.in6_u.u6_addr32 : p->ip6->daddr.in6_u.u6_addr32;
+	return in[0] == w[0] && in[1] == w[1] && in[2] == w[2] && in[3] == w[3];
 }
 
 /* Step 9: a packet of a connection with state. */
@@ -78,11 +82,11 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	if (!conn->rewrite || !packet_parse(skb, &p))
 		return EGRESS_PASS;
 	if (conn->role == SS_ROLE_SERVER) {
-		if (packet_is_for(&p, &conn->flow.remote.addr))
+		if (packet_has(&p, REWRITE_SOURCE, &conn->flow.local))
 			rewrite(skb, &p, REWRITE_SOURCE, &conn->wire, conn->addr_csum);
 		return EGRESS_PASS;
 	}
-	if (!packet_is_for(&p, &conn->flow.remote.addr)) {
+	if (!packet_has(&p, REWRITE_DESTINATION, &conn->flow.remote)) {
 		conn_second_pass(conn, p.eth->h_dest);
 		return EGRESS_PASS;
 	}

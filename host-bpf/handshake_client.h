@@ -204,7 +204,8 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	else if (!prefix_covers(&backends, &dip.addr))
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_out_of_range);
 	else {
-		conn_rewrite(conn, &dip);
+		if (!ss_endpoint_equal(&dip, &conn->flow.remote))
+			conn_rewrite(conn, &dip);
 		conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_direct);
 		return;
 	}

@@ -188,7 +188,7 @@ int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *int
 			  how == TC_ATTACH_TCX && ret == -EINVAL
 				  ? " (TCX needs kernel 6.6; use attach: auto)"
 				  : "");
-	if (!ret && attached) /* the other way; a packet may meet both, which does no harm */
+	if (!ret && attached) /* the other way; what one has rewritten, the other leaves */
 		detach(pins, old.name, &old.found);
 	return ret;
 }

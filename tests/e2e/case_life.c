@@ -164,6 +164,27 @@ void case_other_programs(const struct family *family)
 	host_load("c1", CONFIG_CLIENT);
 }
 
+/*
+ * A packet meets the egress program twice, as it does where interfaces stand on each other: what was
+ * rewritten stays as it is. The hosts finish checksums, so that a wrong one would be noticed.
+ */
+void case_twice(const struct family *family)
+{
+	static const char *const names[] = { "c1", "s1" };
+
+	for (int i = 0; i < 2; i++)
+		must(names[i],
+		     "ethtool -K eth0 tx off && { tc qdisc add dev eth0 clsact 2>/dev/null; tc "
+		     "filter "
+		     "add dev eth0 egress pref 77 bpf direct-action object-pinned "
+		     "%s/host/prog_egress; }",
+		     host_pin_dir(names[i]));
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+	for (int i = 0; i < 2; i++)
+		must(names[i], "tc filter del dev eth0 egress pref 77 && ethtool -K eth0 tx on");
+}
+
 /* --- clsact ------------------------------------------------------------------------------------ */
 
 static void expect_attached(const char *host, const char *how)

@@ -35,6 +35,7 @@
 	X(host_down_refused, "unloading while a connection needs the programs", BOTH)         \
 	X(listener_stays, "programs are exchanged under a listening server", BOTH)            \
 	X(other_programs, "other people's TC and cgroup programs", BOTH)                      \
+	X(twice, "packets that meet the egress program twice", BOTH)                          \
 	X(clsact, "programs attached by clsact", BOTH)                                        \
 	X(other_xdp, "another program in the XDP dispatcher", ONCE)                           \
 	X(loader_errors, "what the loader refuses", ONCE)
