@@ -3,11 +3,14 @@
  * Step 3: a SYN with a request reaches the server. Before the kernel sees it, what a balancer did
  * to its source and port is undone, and it is kept from a connection that it does not belong to.
  *
+ * At the client, a SYN-ACK that comes again may mean that the direct path is blocked (blocked.h).
+ *
  * Nothing else needs ingress: the addresses on the wire are then those that the kernel knows.
  */
 #ifndef SIDESTEP_HOST_INGRESS_H
 #define SIDESTEP_HOST_INGRESS_H
 
+#include "blocked.h"
 #include "conn.h"
 #include "packet.h"
 #include "request.h"
@@ -51,13 +54,11 @@ static __always_inline int sock_collides(struct bpf_sock *sk, __u32 isn,
 	return !conn || !ss_endpoint_equal(&conn->wire, vip);
 }
 
-/* The same for whatever socket has the SYN's addresses and ports. */
-static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_flow *flow,
-					__u32 isn, const struct ss_endpoint *vip)
+/* The socket that has @flow's addresses and ports, or listens for them; to be released. */
+static __always_inline struct bpf_sock *socket_find(struct __sk_buff *skb,
+						    const struct ss_flow *flow)
 {
 	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *sk;
-	int collides;
 	__u32 len;
 
 	if (ss_addr_is_v4(&flow->local.addr)) {
@@ -73,7 +74,16 @@ static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_f
 		tuple.ipv6.dport = flow->local.port;
 		len = sizeof(tuple.ipv6);
 	}
-	sk = bpf_skc_lookup_tcp(skb, &tuple, len, BPF_F_CURRENT_NETNS, 0);
+	return bpf_skc_lookup_tcp(skb, &tuple, len, BPF_F_CURRENT_NETNS, 0);
+}
+
+/* The same for whatever socket has the SYN's addresses and ports. */
+static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_flow *flow,
+					__u32 isn, const struct ss_endpoint *vip)
+{
+	struct bpf_sock *sk = socket_find(skb, flow);
+	int collides;
+
 	if (!sk)
 		return 0;
 	collides = sock_collides(sk, isn, vip);
@@ -157,13 +167,32 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	return INGRESS_PASS;
 }
 
+/* A SYN-ACK: that of a connection which is established already? */
+static __noinline int ingress_synack(struct __sk_buff *skb, const struct packet *p)
+{
+	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
+	__u32 isn = SS_BE32(p->tcp->seq);
+	struct bpf_sock *sk = socket_find(skb, &flow);
+	struct bpf_tcp_sock *tcp;
+	struct ss_conn *conn;
+
+	if (!sk)
+		return INGRESS_PASS;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	tcp = conn ? bpf_tcp_sock(sk) : NULL;
+	if (conn && tcp)
+		direct_synack(conn, tcp, isn);
+	bpf_sk_release(sk);
+	return INGRESS_PASS;
+}
+
 static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 {
 	struct packet p = {};
 
-	if (!packet_parse(skb, &p) || !p.tcp->syn || p.tcp->ack)
+	if (!packet_parse(skb, &p) || !p.tcp->syn)
 		return INGRESS_PASS;
-	return ingress_syn(skb, &p);
+	return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
 }
 
 #endif

@@ -11,6 +11,7 @@
 
 #define LATE_MAX 65536
 #define RULES_MAX 1024
+#define BLOCKED_MAX 4096
 
 /*
  * State of a connection, with its socket. Written by sockops, and by egress for the next hop.
@@ -33,6 +34,18 @@ struct {
 	__type(key, struct ss_flow);
 	__type(value, struct ss_late);
 } late SEC(".maps");
+
+/*
+ * Backends that could not be reached directly -> until when that counts, by the kernel's monotonic
+ * clock, in ns. Written by sockops and ingress, read by sockops; what is outdated stays until it
+ * is met again, or is the least recently used when the map is full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, BLOCKED_MAX);
+	__type(key, struct ss_addr);
+	__type(value, __u64);
+} blocked SEC(".maps");
 
 /* VIP:vport -> how this host serves it. Configuration: written by user space. */
 struct {

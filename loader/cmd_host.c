@@ -85,6 +85,14 @@ static void add_prefix(const struct ss_prefix *prefix, void *arg)
 	json_array_append_new(arg, json_prefix(prefix));
 }
 
+static void add_blocked(const struct ss_addr *backend, unsigned seconds, void *arg)
+{
+	char text[ADDRESS_TEXT_LEN];
+
+	json_array_append_new(arg, json_pack("{s:s, s:i}", "address", address_format(backend, text),
+					     "seconds", seconds));
+}
+
 static json_t *prefixes_json(const struct pins *pins, const char *name)
 {
 	json_t *array = json_array();
@@ -124,15 +132,16 @@ static json_t *counters_json(const __u64 *counters)
 
 static json_t *status_json(const struct pins *pins, const __u64 *counters)
 {
-	json_t *interfaces = json_array(), *services = json_array();
+	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array();
 
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", pins->version,
+	host_blocked(pins, add_blocked, blocked);
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", pins->version,
 			 "programs", interfaces, "serve", services, "dial",
 			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
-			 "trusted_balancers", prefixes_json(pins, "trusted"), "counters",
-			 counters_json(counters));
+			 "blocked", blocked, "trusted_balancers", prefixes_json(pins, "trusted"),
+			 "counters", counters_json(counters));
 }
 
 static void status_print(const json_t *status, const __u64 *counters)
@@ -154,6 +163,10 @@ static void status_print(const json_t *status, const __u64 *counters)
 		       json_string_value(json_object_get(item, "vip")),
 		       json_integer_value(json_object_get(item, "listen")),
 		       json_string_value(json_object_get(item, "replies")));
+	json_array_foreach(json_object_get(status, "blocked"), i, item)
+		printf("blocked   %s for %lld more seconds\n",
+		       json_string_value(json_object_get(item, "address")),
+		       json_integer_value(json_object_get(item, "seconds")));
 	printf("\n");
 #define PRINT(name, help) printf("%12llu  %-24s %s\n", counters[SS_HOST_##name], #name, help);
 	SS_HOST_COUNTERS(PRINT)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -406,6 +407,30 @@ void host_services(const struct pins *pins,
 	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
 		if (!bpf_map_lookup_elem(fd, &key, &value))
 			fn(&key, &value, arg);
+	close(fd);
+}
+
+/* As the programs count time, in ns. */
+static __u64 monotonic_now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+void host_blocked(const struct pins *pins,
+		  void (*fn)(const struct ss_addr *backend, unsigned seconds, void *arg), void *arg)
+{
+	struct ss_addr key, *prev = NULL;
+	__u64 until, now = monotonic_now();
+	int fd = pins_get(pins, "blocked");
+
+	if (fd < 0)
+		return;
+	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
+		if (!bpf_map_lookup_elem(fd, &key, &until) && until > now)
+			fn(&key, (until - now) / 1000000000 + 1, arg);
 	close(fd);
 }
 

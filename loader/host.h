@@ -42,6 +42,11 @@ void host_services(const struct pins *pins,
 			      void *arg),
 		   void *arg);
 
+/* Calls @fn with every backend that counts as not reachable directly, and for how long still. */
+void host_blocked(const struct pins *pins,
+		  void (*fn)(const struct ss_addr *backend, unsigned seconds, void *arg),
+		  void *arg);
+
 /* Calls @fn with every prefix of the map @name ("dial", "backends", "trusted"). */
 void host_prefixes(const struct pins *pins, const char *name,
 		   void (*fn)(const struct ss_prefix *prefix, void *arg), void *arg);

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -27,6 +28,7 @@
 #include <cmocka.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/tcp.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -644,6 +646,145 @@ static void half_open_collisions(void **state)
 	rows_done();
 }
 
+/* --- SYN-ACKs that come again ------------------------------------------------------------------ */
+
+#define STAYS 0
+#define GOES_BACK C(client_blocked)
+#define MINUTE_NS 60000000000ULL
+
+/* The client's state, and a SYN-ACK that comes after so many milliseconds. */
+static const struct again_row {
+	const char *why;
+	__u64 counters;
+	unsigned ms;
+	__u8 role, path, syn_retries, acked;
+	int isn; /* added to the right one */
+	bool server_spoke;
+} again_rows[] = {
+#define DIRECT SS_ROLE_CLIENT, SS_PATH_DIRECT
+	{ "after a second", GOES_BACK, 1000, DIRECT, 0, 1 },
+	{ "a copy made by the network", STAYS, 100, DIRECT, 0, 1 },
+	{ "another server's", STAYS, 1000, DIRECT, 0, 1, .isn = 1 },
+	{ "another server's, just before", STAYS, 1000, DIRECT, 0, 1, .isn = -1 },
+	{ "the client's SYN came again, too", STAYS, 1000, DIRECT, 1, 1 },
+	{ "bytes were acknowledged", STAYS, 1000, DIRECT, 0, 0 },
+	{ "the server has spoken", STAYS, 1000, DIRECT, 0, 1, .server_spoke = true },
+	{ "data in the SYN", GOES_BACK, 1000, DIRECT, 0, 9 },
+	{ "data in the SYN, the server has spoken", GOES_BACK, 1000, DIRECT, 0, 9,
+	  .server_spoke = true },
+	{ "on the balancer path", STAYS, 1000, SS_ROLE_CLIENT, SS_PATH_BALANCER, 0, 1 },
+	{ "not established", STAYS, 1000, SS_ROLE_CLIENT, SS_PATH_ASKING, 0, 1 },
+	{ "a server's socket", STAYS, 1000, SS_ROLE_SERVER, SS_PATH_DIRECT, 0, 1 },
+};
+
+static __u64 monotonic_ns(void)
+{
+	struct timespec t;
+
+	assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &t), 0);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* The sequence number of the next byte that @fd receives. */
+static uint32_t next_received(int fd)
+{
+	int on = 1, off = -1, queue = TCP_RECV_QUEUE;
+	socklen_t len = sizeof(uint32_t);
+	uint32_t seq;
+
+	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queue, sizeof(queue)), 0);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq, &len), 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)), 0);
+	return seq;
+}
+
+/* What the program has to go by: the socket's state, and its shadow. */
+static struct ss_conn again_state(const struct again_row *row, const struct pair *pair)
+{
+	struct ss_conn conn = { .role = row->role,
+				.path = row->path,
+				.rewrite = row->path == SS_PATH_DIRECT,
+				.syn_retries = row->syn_retries,
+				.acked = row->acked,
+				.established = monotonic_ns() - row->ms * 1000000ULL,
+				.flow = { endpoint(pair->ip6 ? CLIENT6 : CLIENT4),
+					  endpoint(pair->ip6 ? LISTEN6 : LISTEN4) },
+				.wire = endpoint(pair->ip6 ? STRICT6 : STRICT4) };
+	struct ss_late late = { .wire = conn.wire, .role = conn.role };
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &pair->client, &conn,
+					     BPF_ANY),
+			 0);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.late), &conn.flow, &late, BPF_ANY), 0);
+	return conn;
+}
+
+/* The connection is on the balancer path as @row says, or just as it was: @before. */
+static void again_expect(const struct again_row *row, const struct pair *pair,
+			 struct ss_conn *before)
+{
+	bool back = row->counters == GOES_BACK;
+	struct ss_late late;
+	struct ss_conn now;
+	__u64 until = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.conns), &pair->client, &now),
+			 0);
+	if (back) {
+		before->path = SS_PATH_BALANCER;
+		before->rewrite = 0;
+		before->reason = SS_HOST_client_blocked;
+	}
+	if (memcmp(before, &now, sizeof(now)))
+		row_failed(row->why, "path %u, rewrite %u, reason %u", now.path, now.rewrite,
+			   now.reason);
+	if (!bpf_map_lookup_elem(bpf_map__fd(skel->maps.late), &now.flow, &late) == back)
+		row_failed(row->why, "the shadow is %sthere", back ? "" : "not ");
+	(void)bpf_map_delete_elem(bpf_map__fd(skel->maps.late), &now.flow);
+	(void)bpf_map_lookup_elem(bpf_map__fd(skel->maps.blocked), &now.wire.addr, &until);
+	(void)bpf_map_delete_elem(bpf_map__fd(skel->maps.blocked), &now.wire.addr);
+	if (back && (until > monotonic_ns() + MINUTE_NS ||
+		     until + 10000000000ULL < monotonic_ns() + MINUTE_NS))
+		row_failed(row->why, "blocked until %llu", until);
+	if (!back && until)
+		row_failed(row->why, "the backend is blocked");
+}
+
+static void again_run(const struct again_row *row, bool ip6)
+{
+	struct pair pair = { ip6, -1, -1, -1 };
+	struct packet_spec synack = { .src = ip6 ? LISTEN6 : LISTEN4,
+				      .dst = ip6 ? CLIENT6 : CLIENT4,
+				      .flags = "SA" };
+	struct packet_buf in;
+	struct ss_conn conn;
+	char byte = 1;
+
+	established(&pair);
+	if (row->server_spoke) {
+		assert_int_equal(write(pair.server, &byte, 1), 1);
+		assert_int_equal(read(pair.client, &byte, 1), 1);
+	}
+	synack.seq = next_received(pair.client) - 1 - row->server_spoke + row->isn;
+	packet_build(&in, &synack);
+	conn = again_state(row, &pair);
+	collision_expect(row->why, &in, TC_NEXT, row->counters);
+	again_expect(row, &pair, &conn);
+	pair_close(&pair);
+}
+
+static void synack_again(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(again_rows); i++) {
+		again_run(&again_rows[i], false);
+		again_run(&again_rows[i], true);
+	}
+	rows_done();
+}
+
 /* --- egress ---------------------------------------------------------------------------------- */
 
 /* What the map of late packets holds while a row's packet is sent; "local" is the host's end. */
@@ -985,6 +1126,7 @@ int main(void)
 		cmocka_unit_test(ingress_truncated),
 	};
 	const struct CMUnitTest collision_tests[] = {
+		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
 		cmocka_unit_test(restored_collision),
 		cmocka_unit_test(collisions),
 		cmocka_unit_test(half_open_collisions),

@@ -19,6 +19,9 @@
 	X(client_bad_grant,       "not redirected: the grant was malformed")                       \
 	X(client_out_of_range,    "not redirected: the grant points outside of the backends")      \
 	X(client_state_full,      "not redirected: no memory for the connection's state")          \
+	X(client_backend_blocked, "not redirected: the server was not reachable directly a moment ago") \
+	X(client_blocked,         "back on the balancer path: the direct path carried nothing (included in client_direct)") \
+	X(client_blocked_retry,   "the direct path carries nothing, but only the first choice is reached through the balancer (included in client_direct)") \
 	X(server_direct,          "connections that were granted to come directly")                \
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \
 	X(server_syn_cookie,      "not granted: the SYN was answered with a SYN cookie")           \

@@ -25,6 +25,11 @@
 	X(next_hop_other, "service and server lie behind different routers", BOTH)            \
 	X(next_hop_moves, "the route to service and server changes", BOTH)                    \
 	X(next_hop_parts, "the route to the server changes, that to the service stays", BOTH) \
+	X(blocked_client_first, "no direct path, the client speaks first", BOTH)              \
+	X(blocked_server_first, "no direct path, the server speaks first", BOTH)              \
+	X(blocked_again, "no direct path, found out by another connection", BOTH)             \
+	X(blocked_retry, "no direct path to the second choice", BOTH)                         \
+	X(blocked_later, "the direct path fails during a transfer", BOTH)                     \
 	X(no_host_programs, "a client without host programs", BOTH)                           \
 	X(listener_first, "a server that listened before the programs were loaded", BOTH)     \
 	X(not_served, "a service that the server is not configured for", BOTH)                \

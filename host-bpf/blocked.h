@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * A direct path that does not carry packets: something between the client and its server, which
+ * both reach the balancer, drops what one sends to the other.
+ *
+ * The handshake cannot find out: the SYN-ACK did arrive, and the third ACK is the first packet that
+ * goes direct. So until the direct path has carried something, the client watches for what a
+ * lost packet causes: its own timeouts, if it speaks first, or the server's SYN-ACK again, if it is
+ * silent. Then the connection goes back to the balancer path for its life. The server needs
+ * to know nothing: what the balancer forwards has the same addresses and ports there.
+ */
+#ifndef SIDESTEP_HOST_BLOCKED_H
+#define SIDESTEP_HOST_BLOCKED_H
+
+#include "conn.h"
+
+#define SECOND_NS 1000000000ULL
+
+/* How long a backend counts as not reachable directly. */
+#define BLOCKED_NS (60 * SECOND_NS)
+
+/* So many timeouts show that the path carries nothing; one may be a lost packet. */
+#define BLOCKED_TIMEOUTS 2
+
+/*
+ * A single SYN-ACK that comes again must do, as the next one comes after 3 seconds only. A server's
+ * timer sends it after 1 second (RFC 6298, section 2); copies made by the network come sooner.
+ */
+#define SYNACK_AGAIN_NS (SECOND_NS / 2)
+
+static __always_inline int backend_is_blocked(const struct ss_addr *backend)
+{
+	__u64 *until = bpf_map_lookup_elem(&blocked, backend);
+
+	if (!until)
+		return 0;
+	if (*until > bpf_ktime_get_ns())
+		return 1;
+	(void)bpf_map_delete_elem(&blocked, backend);
+	return 0;
+}
+
+/*
+ * Has the direct path of @conn, whose socket is @tcp, carried anything? It has if the server
+ * acknowledges more than the SYN. It also has if the server speaks, for then it got the third ACK;
+ * but if it took data out of the SYN (TCP Fast Open), it does not wait for that.
+ */
+static __always_inline int direct_carried(const struct ss_conn *conn,
+					  const struct bpf_tcp_sock *tcp)
+{
+	return tcp->bytes_acked > conn->acked || (tcp->bytes_received && conn->acked <= 1);
+}
+
+/*
+ * The direct path of @conn carries nothing. Through the balancer, its packets get to the backend
+ * that the hash names first. If the SYN was sent again, that may be another server than the one that
+ * answered, which would reset the connection: then it stays where it is.
+ */
+static __always_inline void direct_blocked(struct ss_conn *conn)
+{
+	__u64 until = bpf_ktime_get_ns() + BLOCKED_NS;
+
+	if (bpf_map_update_elem(&blocked, &conn->wire.addr, &until, BPF_ANY))
+		count(SS_HOST_error_map);
+	if (conn->syn_retries) {
+		conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_blocked_retry);
+		return;
+	}
+	conn->rewrite = 0;
+	late_forget(&conn->flow);
+	conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_blocked);
+}
+
+/* A timeout of @conn, whose path is the direct one. Runs before the packet is sent again. */
+static __always_inline void direct_timeout(struct ss_conn *conn, const struct bpf_tcp_sock *tcp)
+{
+	if (conn->timeouts >= BLOCKED_TIMEOUTS || direct_carried(conn, tcp))
+		return;
+	if (++conn->timeouts == BLOCKED_TIMEOUTS)
+		direct_blocked(conn);
+}
+
+/*
+ * A SYN-ACK with sequence number @isn came for @conn. Is it that of its handshake again, because
+ * the server has got nothing since? Not if the client sent its SYN again, too: each SYN is answered.
+ * Nor if it has another sequence number: then another server answered another of those SYNs, or it
+ * is a forgery.
+ */
+static __always_inline void direct_synack(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
+					  __u32 isn)
+{
+	if (conn->role != SS_ROLE_CLIENT || conn->path != SS_PATH_DIRECT || conn->syn_retries)
+		return;
+	if (isn + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt || direct_carried(conn, tcp))
+		return;
+	if (bpf_ktime_get_ns() - conn->established >= SYNACK_AGAIN_NS)
+		direct_blocked(conn);
+}
+
+#endif

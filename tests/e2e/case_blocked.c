@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * A firewall between client and server: the direct path carries nothing, the balancer path is open.
+ *
+ * The router drops what comes in by the client's port for a server. What the balancer sends back for
+ * that server has the same addresses, but comes in by the balancer's port.
+ */
+#include "cases.h"
+
+#include <linux/bpf.h>
+#include <poll.h>
+
+#include <bpf/bpf.h>
+#include <jansson.h>
+
+#include <sidestep/addr.h>
+
+#include "capture.h"
+#include "programs.h"
+
+#define GOES_ON_MS 3000
+#define AT_ONCE_MS 500 /* less than two timeouts, or than a SYN-ACK takes to come again */
+
+static void block(const struct family *family, const char *host)
+{
+	must("r",
+	     "nft 'add table inet block; add chain inet block f { type filter hook forward "
+	     "priority 0; }; add rule inet block f iifname to-c1 oifname to-%s %s saddr %s drop'",
+	     host, family->af == AF_INET ? "ip" : "ip6", family->client);
+}
+
+static void unblock(void)
+{
+	must("r", "nft delete table inet block");
+}
+
+/* c1 forgets what it has found out: another load, other maps. */
+static void forget(void)
+{
+	host_unload("c1");
+	host_load("c1", CONFIG_CLIENT);
+}
+
+/* --- what c1 remembers -------------------------------------------------------------------------- */
+
+/* For how many seconds c1 takes s1 for blocked; 0: it does not. It knows of no other. */
+static long blocked_seconds(const struct family *family)
+{
+	static char text[OUTPUT_LEN];
+	json_t *status, *list, *item;
+	long seconds = 0;
+
+	assert_int_equal(run("c1", text, "sidestep host status --json"), 0);
+	status = json_loads(text, 0, NULL);
+	list = json_object_get(status, "blocked");
+	assert_true(json_is_array(list) && json_array_size(list) <= 1);
+	item = json_array_get(list, 0);
+	if (item) {
+		assert_string_equal(json_string_value(json_object_get(item, "address")),
+				    family->s1);
+		seconds = json_integer_value(json_object_get(item, "seconds"));
+	}
+	json_decref(status);
+	return seconds;
+}
+
+/* The minute is over. */
+static void blocked_expire(void)
+{
+	struct ss_addr backend;
+	char path[256];
+	__u64 until = 1;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/host/blocked", host_pin_dir("c1"));
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_map_get_next_key(fd, NULL, &backend), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &backend, &until, BPF_EXIST), 0);
+	close(fd);
+}
+
+/* --- talks that take their time ------------------------------------------------------------------ */
+
+static void listens_first(struct talk *talk, int fd)
+{
+	pattern_receive(fd, 4, 500);
+	echo_client(talk, fd);
+}
+
+static void speaks_first(struct talk *talk, int fd)
+{
+	pattern_send(fd, 4, 500);
+	echo_server(talk, fd);
+}
+
+/* talk_one() that takes at most @ms, and more than @least. */
+static void talk_timed(const struct family *family, bool server_first, long least, long ms)
+{
+	long begin = now_ms(), took;
+
+	if (server_first)
+		talk_one(family, listens_first, speaks_first);
+	else
+		talk_one(family, echo_client, echo_server);
+	took = now_ms() - begin;
+	if (took > ms || took < least)
+		fail_msg("it took %ld ms, expected %ld to %ld", took, least, ms);
+}
+
+/* @syns SYNs passed the balancer, and the other packets of connections that had to. */
+static void expect_through_balancer(unsigned syns)
+{
+	struct crossing c = capture_settle(NULL);
+
+	assert_int_equal(c.syns_in, syns);
+	assert_int_equal(c.syns_out, syns);
+	assert_true(c.tcp_in > syns);
+	assert_int_equal(c.tcp_in, c.tcp_out);
+	assert_int_equal(c.other, 0);
+}
+
+/* One connection of @family, that was put on the balancer path, and the next one there at once. */
+static void blocked_talk(const struct family *family, bool server_first)
+{
+	block(family, "s1");
+	talk_timed(family, server_first, AT_ONCE_MS, GOES_ON_MS);
+	assert_int_equal(counted("c1", "client_direct"), 1);
+	assert_int_equal(counted("c1", "client_blocked"), 1);
+	assert_in_range(blocked_seconds(family), 50, 60);
+	expect_through_balancer(1);
+
+	talk_timed(family, server_first, 0, AT_ONCE_MS);
+	assert_int_equal(counted("c1", "client_direct"), 1);
+	assert_int_equal(counted("c1", "client_blocked"), 1);
+	assert_int_equal(counted("c1", "client_backend_blocked"), 1);
+	expect_through_balancer(2);
+	unblock();
+	forget();
+}
+
+void case_blocked_client_first(const struct family *family)
+{
+	blocked_talk(family, false);
+}
+
+void case_blocked_server_first(const struct family *family)
+{
+	blocked_talk(family, true);
+}
+
+/* --- another connection finds it out --------------------------------------------------------------- */
+
+/* What a connection found out holds for all of the backend's services, and for a minute. */
+void case_blocked_again(const struct family *family)
+{
+	block(family, "s1");
+	talk_timed(family, false, AT_ONCE_MS, GOES_ON_MS);
+	unblock();
+	talk_run(talk_new(family, PORT_OTHER, echo_client, echo_server));
+	assert_int_equal(counted("c1", "client_backend_blocked"), 1);
+	expect_through_balancer(2);
+
+	blocked_expire();
+	assert_int_equal(blocked_seconds(family), 0);
+	counters_mark();
+	capture_clear();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+	forget();
+}
+
+/* --- the second choice ----------------------------------------------------------------------------- */
+
+static void expect_soon(const char *name, long n)
+{
+	long deadline = now_ms() + WAIT_MS;
+
+	while (counted("c1", name) != n && now_ms() < deadline)
+		poll(NULL, 0, 10);
+	assert_int_equal(counted("c1", name), n);
+}
+
+/* Dials the service "one"; the first SYN is lost. */
+static void dial_retried(struct talk *talk)
+{
+	const struct crossing first = { .syns_in = 1, .syns_out = 1 };
+
+	talk_serve(talk);
+	must("s1", "nft 'add table inet deaf; add chain inet deaf in { type filter hook input "
+		   "priority 0; }; add rule inet deaf in tcp flags syn / syn,ack drop'");
+	capture_clear();
+	talk_dial(talk);
+	(void)capture_settle(&first);
+	must("s1", "nft delete table inet deaf");
+}
+
+/*
+ * The balancer sends what is not a SYN to its first choice. A connection to the second one is
+ * better off waiting on the direct path, and takes that path if it is a try.
+ */
+void case_blocked_retry(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, echo_client, echo_server);
+
+	block(family, "s1");
+	dial_retried(talk);
+	expect_soon("client_blocked_retry", 1);
+	assert_in_range(blocked_seconds(family), 50, 60);
+	unblock();
+	talk_finish(talk);
+	expect_crossing(2, 2);
+
+	talk = talk_new(family, PORT_ONE, echo_client, echo_server);
+	dial_retried(talk);
+	talk_finish(talk);
+	expect_crossing(2, 2);
+	assert_int_equal(counted("c1", "client_direct"), 2);
+	assert_int_equal(counted("c1", "client_blocked"), 0);
+	assert_int_equal(counted("c1", "client_blocked_retry"), 1);
+	assert_int_equal(counted("c1", "client_backend_blocked"), 0);
+	forget();
+}
+
+/* --- the path fails later -------------------------------------------------------------------------- */
+
+/* The client's socket has run into three timeouts in a row. */
+static void wait_timeouts(void)
+{
+	long deadline = now_ms() + WAIT_MS;
+
+	while (run("c1", NULL, "ss -tnoH | grep -q 'timer:(on,[^,]*,[3-9])'") &&
+	       now_ms() < deadline)
+		poll(NULL, 0, 10);
+	must("c1", "ss -tnoH | grep 'timer:(on,[^,]*,[3-9])'");
+}
+
+/* Then the connection waits, as any other does, and is none of the balancer's business. */
+void case_blocked_later(const struct family *family)
+{
+	struct talk *talk = stream_begin(family);
+
+	block(family, "s1");
+	wait_timeouts();
+	unblock();
+	stream_survives(talk);
+	expect_direct(1);
+	assert_int_equal(blocked_seconds(family), 0);
+}
