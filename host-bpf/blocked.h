@@ -6,8 +6,8 @@
  * The handshake cannot find out: the SYN-ACK did arrive, and the third ACK is the first packet that
  * goes direct. So until the direct path has carried something, the client watches for what a
  * lost packet causes: its own timeouts, if it speaks first, or the server's SYN-ACK again, if it is
- * silent. Then the connection goes back to the balancer path for its life. The server needs
- * to know nothing: what the balancer forwards has the same addresses and ports there.
+ * silent. Then the connection goes back to the balancer path. The server needs to know nothing:
+ * what the balancer forwards has the same addresses and ports there.
  */
 #ifndef SIDESTEP_HOST_BLOCKED_H
 #define SIDESTEP_HOST_BLOCKED_H
@@ -41,14 +41,35 @@ static __always_inline int backend_is_blocked(const struct ss_addr *backend)
 }
 
 /*
- * Has the direct path of @conn, whose socket is @tcp, carried anything? It has if the server
- * acknowledges more than the SYN. It also has if the server speaks, for then it got the third ACK;
- * but if it took data out of the SYN (TCP Fast Open), it does not wait for that.
+ * Has @conn, whose socket is @tcp, carried anything? It has if the server acknowledges more than the
+ * SYN. It also has if the server speaks, for then it got the third ACK; but if it took data out of
+ * the SYN (TCP Fast Open), it does not wait for that.
  */
-static __always_inline int direct_carried(const struct ss_conn *conn,
-					  const struct bpf_tcp_sock *tcp)
+static __always_inline int path_carried(const struct ss_conn *conn, const struct bpf_tcp_sock *tcp)
 {
 	return tcp->bytes_acked > conn->acked || (tcp->bytes_received && conn->acked <= 1);
+}
+
+/* Is there another path for @conn, which was granted the direct one? */
+static __always_inline int path_on_trial(const struct ss_conn *conn)
+{
+	return conn->reason == SS_HOST_client_direct || conn->reason == SS_HOST_client_blocked ||
+	       conn->reason == SS_HOST_client_backend_blocked;
+}
+
+/* @conn has the grant @dip, and so far @acked bytes were acknowledged. */
+static __always_inline void path_begin(struct ss_conn *conn, const struct ss_endpoint *dip,
+				       __u32 acked)
+{
+	conn->since = bpf_ktime_get_ns();
+	conn->acked = acked;
+	if (!conn->syn_retries && backend_is_blocked(&dip->addr)) {
+		conn->wire = *dip;
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_backend_blocked);
+		return;
+	}
+	conn_rewrite(conn, dip);
+	conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_direct);
 }
 
 /*
@@ -56,7 +77,7 @@ static __always_inline int direct_carried(const struct ss_conn *conn,
  * that the hash names first. If the SYN was sent again, that may be another server than the one that
  * answered, which would reset the connection: then it stays where it is.
  */
-static __always_inline void direct_blocked(struct ss_conn *conn)
+static __always_inline void direct_fails(struct ss_conn *conn)
 {
 	__u64 until = bpf_ktime_get_ns() + BLOCKED_NS;
 
@@ -71,13 +92,34 @@ static __always_inline void direct_blocked(struct ss_conn *conn)
 	conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_blocked);
 }
 
-/* A timeout of @conn, whose path is the direct one. Runs before the packet is sent again. */
-static __always_inline void direct_timeout(struct ss_conn *conn, const struct bpf_tcp_sock *tcp)
+/*
+ * The balancer path of @conn carries nothing either. That may be since the balancer forwards SYNs
+ * only (round robin), and the direct path had but a bad moment: it gets the connection for good.
+ */
+static __always_inline void balancer_fails(struct ss_conn *conn)
 {
-	if (conn->timeouts >= BLOCKED_TIMEOUTS || direct_carried(conn, tcp))
-		return;
-	if (++conn->timeouts == BLOCKED_TIMEOUTS)
-		direct_blocked(conn);
+	struct ss_endpoint dip = conn->wire;
+
+	(void)bpf_map_delete_elem(&blocked, &dip.addr);
+	conn_rewrite(conn, &dip);
+	conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_unblocked);
+}
+
+static __always_inline void path_fails(struct ss_conn *conn)
+{
+	conn->since = bpf_ktime_get_ns();
+	conn->timeouts = 0;
+	if (conn->path == SS_PATH_DIRECT)
+		direct_fails(conn);
+	else
+		balancer_fails(conn);
+}
+
+/* A timeout of @conn. Runs before the packet is sent again. */
+static __always_inline void path_timeout(struct ss_conn *conn, const struct bpf_tcp_sock *tcp)
+{
+	if (path_on_trial(conn) && !path_carried(conn, tcp) && ++conn->timeouts >= BLOCKED_TIMEOUTS)
+		path_fails(conn);
 }
 
 /*
@@ -86,15 +128,15 @@ static __always_inline void direct_timeout(struct ss_conn *conn, const struct bp
  * Nor if it has another sequence number: then another server answered another of those SYNs, or it
  * is a forgery.
  */
-static __always_inline void direct_synack(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
-					  __u32 isn)
+static __always_inline void path_synack(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
+					__u32 isn)
 {
-	if (conn->role != SS_ROLE_CLIENT || conn->path != SS_PATH_DIRECT || conn->syn_retries)
+	if (!path_on_trial(conn) || path_carried(conn, tcp) || conn->syn_retries)
 		return;
-	if (isn + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt || direct_carried(conn, tcp))
+	if (isn + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt)
 		return;
-	if (bpf_ktime_get_ns() - conn->established >= SYNACK_AGAIN_NS)
-		direct_blocked(conn);
+	if (bpf_ktime_get_ns() - conn->since >= SYNACK_AGAIN_NS)
+		path_fails(conn);
 }
 
 #endif

@@ -80,13 +80,9 @@ static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
 	if (conn->path == SS_PATH_ASKING && conn->syn_retries < 255)
 		conn->syn_retries++;
 	conn->hop = SS_HOP_UNKNOWN; /* the way to the server may have changed: look again */
-	if (conn->path != SS_PATH_DIRECT)
-		return;
 	tcp = bpf_tcp_sock(sk);
 	if (tcp)
-		direct_timeout(conn, tcp);
-	if (conn->path != SS_PATH_DIRECT)
-		callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);
+		path_timeout(conn, tcp);
 }
 
 /* HDR_OPT_LEN_CB of a SYN: reserve room for the longest request that fits. */
@@ -213,14 +209,8 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_bad_grant);
 	else if (!prefix_covers(&backends, &dip.addr))
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_out_of_range);
-	else if (!conn->syn_retries && backend_is_blocked(&dip.addr))
-		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_backend_blocked);
 	else {
-		if (!ss_endpoint_equal(&dip, &conn->flow.remote))
-			conn_rewrite(conn, &dip);
-		conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_direct);
-		conn->established = bpf_ktime_get_ns();
-		conn->acked = ctx->bytes_acked;
+		path_begin(conn, &dip, ctx->bytes_acked);
 		return;
 	}
 	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);

@@ -6,7 +6,7 @@
  *   handshake_client.h   1, 7    the request in the SYN; where the connection goes
  *   handshake_server.h   4, 8    the grant in the SYN-ACK; the connection's state
  *   ingress.h            3       what a balancer did to a SYN is undone
- *   blocked.h            9       a direct path that carries nothing
+ *   blocked.h            7, 9    a direct path that carries nothing
  *   egress.h             5, 9, 10  packets get the addresses of the wire
  */
 #include <linux/bpf.h>

@@ -3,7 +3,7 @@
  * Step 3: a SYN with a request reaches the server. Before the kernel sees it, what a balancer did
  * to its source and port is undone, and it is kept from a connection that it does not belong to.
  *
- * At the client, a SYN-ACK that comes again may mean that the direct path is blocked (blocked.h).
+ * At the client, a SYN-ACK that comes again may mean that its path is blocked (blocked.h).
  *
  * Nothing else needs ingress: the addresses on the wire are then those that the kernel knows.
  */
@@ -181,7 +181,7 @@ static __noinline int ingress_synack(struct __sk_buff *skb, const struct packet 
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
 	tcp = conn ? bpf_tcp_sock(sk) : NULL;
 	if (conn && tcp)
-		direct_synack(conn, tcp, isn);
+		path_synack(conn, tcp, isn);
 	bpf_sk_release(sk);
 	return INGRESS_PASS;
 }

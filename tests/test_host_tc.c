@@ -438,7 +438,12 @@ static void established(struct pair *p)
 
 	listening(p);
 	p->client = socket_at(p->ip6 ? CLIENT6 : CLIENT4);
-	assert_int_equal(connect(p->client, (struct sockaddr *)&addr, len), 0);
+	/* a new IPv6 address can be used when the kernel has got round to it */
+	for (int i = 0; connect(p->client, (struct sockaddr *)&addr, len); i++) {
+		if (errno != ENETUNREACH || i == 500)
+			fail_msg("connect: %s", strerror(errno));
+		poll(NULL, 0, 10);
+	}
 	p->server = accept(p->listener, NULL, NULL);
 	assert_true(p->server >= 0);
 }
@@ -650,6 +655,7 @@ static void half_open_collisions(void **state)
 
 #define STAYS 0
 #define GOES_BACK C(client_blocked)
+#define GOES_DIRECT C(client_unblocked)
 #define MINUTE_NS 60000000000ULL
 
 /* The client's state, and a SYN-ACK that comes after so many milliseconds. */
@@ -657,11 +663,11 @@ static const struct again_row {
 	const char *why;
 	__u64 counters;
 	unsigned ms;
-	__u8 role, path, syn_retries, acked;
+	__u8 reason, syn_retries, acked;
 	int isn; /* added to the right one */
 	bool server_spoke;
 } again_rows[] = {
-#define DIRECT SS_ROLE_CLIENT, SS_PATH_DIRECT
+#define DIRECT SS_HOST_client_direct
 	{ "after a second", GOES_BACK, 1000, DIRECT, 0, 1 },
 	{ "a copy made by the network", STAYS, 100, DIRECT, 0, 1 },
 	{ "another server's", STAYS, 1000, DIRECT, 0, 1, .isn = 1 },
@@ -672,9 +678,14 @@ static const struct again_row {
 	{ "data in the SYN", GOES_BACK, 1000, DIRECT, 0, 9 },
 	{ "data in the SYN, the server has spoken", GOES_BACK, 1000, DIRECT, 0, 9,
 	  .server_spoke = true },
-	{ "on the balancer path", STAYS, 1000, SS_ROLE_CLIENT, SS_PATH_BALANCER, 0, 1 },
-	{ "not established", STAYS, 1000, SS_ROLE_CLIENT, SS_PATH_ASKING, 0, 1 },
-	{ "a server's socket", STAYS, 1000, SS_ROLE_SERVER, SS_PATH_DIRECT, 0, 1 },
+	{ "back on the balancer path", GOES_DIRECT, 1000, SS_HOST_client_blocked, 0, 1 },
+	{ "back, a copy", STAYS, 100, SS_HOST_client_blocked, 0, 1 },
+	{ "back, bytes were acknowledged", STAYS, 1000, SS_HOST_client_blocked, 0, 0 },
+	{ "not tried directly", GOES_DIRECT, 1000, SS_HOST_client_backend_blocked, 0, 1 },
+	{ "direct after all", STAYS, 1000, SS_HOST_client_unblocked, 0, 1 },
+	{ "not granted", STAYS, 1000, SS_HOST_client_no_grant, 0, 1 },
+	{ "not established", STAYS, 1000, 0, 0, 1 },
+	{ "a server's socket", STAYS, 1000, SS_HOST_server_direct, 0, 1 },
 };
 
 static __u64 monotonic_ns(void)
@@ -702,54 +713,85 @@ static uint32_t next_received(int fd)
 /* What the program has to go by: the socket's state, and its shadow. */
 static struct ss_conn again_state(const struct again_row *row, const struct pair *pair)
 {
-	struct ss_conn conn = { .role = row->role,
-				.path = row->path,
-				.rewrite = row->path == SS_PATH_DIRECT,
+	bool direct = row->reason == SS_HOST_client_direct ||
+		      row->reason == SS_HOST_client_unblocked ||
+		      row->reason == SS_HOST_server_direct;
+	struct ss_conn conn = { .role = row->reason == SS_HOST_server_direct ? SS_ROLE_SERVER
+									     : SS_ROLE_CLIENT,
+				.path = direct ? SS_PATH_DIRECT : SS_PATH_BALANCER,
+				.reason = row->reason,
+				.rewrite = direct,
+				.timeouts = 1,
 				.syn_retries = row->syn_retries,
 				.acked = row->acked,
-				.established = monotonic_ns() - row->ms * 1000000ULL,
+				.since = monotonic_ns() - row->ms * 1000000ULL,
 				.flow = { endpoint(pair->ip6 ? CLIENT6 : CLIENT4),
 					  endpoint(pair->ip6 ? LISTEN6 : LISTEN4) },
 				.wire = endpoint(pair->ip6 ? STRICT6 : STRICT4) };
 	struct ss_late late = { .wire = conn.wire, .role = conn.role };
+	__u64 until = monotonic_ns() + MINUTE_NS;
 
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &pair->client, &conn,
 					     BPF_ANY),
 			 0);
-	assert_int_equal(
-		bpf_map_update_elem(bpf_map__fd(skel->maps.late), &conn.flow, &late, BPF_ANY), 0);
+	if (direct)
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.late), &conn.flow,
+						     &late, BPF_ANY),
+				 0);
+	else
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.blocked),
+						     &conn.wire.addr, &until, BPF_ANY),
+				 0);
 	return conn;
 }
 
-/* The connection is on the balancer path as @row says, or just as it was: @before. */
-static void again_expect(const struct again_row *row, const struct pair *pair,
-			 struct ss_conn *before)
+/* @before, the state, as it has to be after the row's packet. */
+static void again_change(const struct again_row *row, struct ss_conn *before)
 {
-	bool back = row->counters == GOES_BACK;
-	struct ss_late late;
-	struct ss_conn now;
-	__u64 until = 0;
-
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.conns), &pair->client, &now),
-			 0);
-	if (back) {
+	if (row->counters == GOES_BACK) {
 		before->path = SS_PATH_BALANCER;
 		before->rewrite = 0;
 		before->reason = SS_HOST_client_blocked;
+	} else if (row->counters == GOES_DIRECT) {
+		before->path = SS_PATH_DIRECT;
+		before->rewrite = 1;
+		before->reason = SS_HOST_client_unblocked;
+		before->addr_csum = ss_csum_to32(
+			ss_csum_diff_addr(&before->flow.remote.addr, &before->wire.addr));
 	}
+	if (row->counters)
+		before->timeouts = 0;
+}
+
+/* The connection, its shadow and what is remembered of its backend are as @row says. */
+static void again_expect(const struct again_row *row, const struct pair *pair,
+			 struct ss_conn *before)
+{
+	int late_fd = bpf_map__fd(skel->maps.late), blocked = bpf_map__fd(skel->maps.blocked);
+	__u64 until = 0, left;
+	struct ss_late late;
+	struct ss_conn now;
+	bool shadow;
+
+	again_change(row, before);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.conns), &pair->client, &now),
+			 0);
+	if (row->counters && now.since <= before->since)
+		row_failed(row->why, "since then: %llu", now.since);
+	if (row->counters)
+		before->since = now.since;
 	if (memcmp(before, &now, sizeof(now)))
 		row_failed(row->why, "path %u, rewrite %u, reason %u", now.path, now.rewrite,
 			   now.reason);
-	if (!bpf_map_lookup_elem(bpf_map__fd(skel->maps.late), &now.flow, &late) == back)
-		row_failed(row->why, "the shadow is %sthere", back ? "" : "not ");
-	(void)bpf_map_delete_elem(bpf_map__fd(skel->maps.late), &now.flow);
-	(void)bpf_map_lookup_elem(bpf_map__fd(skel->maps.blocked), &now.wire.addr, &until);
-	(void)bpf_map_delete_elem(bpf_map__fd(skel->maps.blocked), &now.wire.addr);
-	if (back && (until > monotonic_ns() + MINUTE_NS ||
-		     until + 10000000000ULL < monotonic_ns() + MINUTE_NS))
-		row_failed(row->why, "blocked until %llu", until);
-	if (!back && until)
-		row_failed(row->why, "the backend is blocked");
+	shadow = !bpf_map_lookup_elem(late_fd, &now.flow, &late);
+	if (shadow != now.rewrite)
+		row_failed(row->why, "the shadow is %sthere", shadow ? "" : "not ");
+	(void)bpf_map_lookup_elem(blocked, &now.wire.addr, &until);
+	left = until ? until - monotonic_ns() : 0;
+	if (now.rewrite ? until != 0 : left > MINUTE_NS || left < MINUTE_NS / 2)
+		row_failed(row->why, "blocked for %llu ns", left);
+	(void)bpf_map_delete_elem(late_fd, &now.flow);
+	(void)bpf_map_delete_elem(blocked, &now.wire.addr);
 }
 
 static void again_run(const struct again_row *row, bool ip6)

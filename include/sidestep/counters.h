@@ -21,6 +21,7 @@
 	X(client_state_full,      "not redirected: no memory for the connection's state")          \
 	X(client_backend_blocked, "not redirected: the server was not reachable directly a moment ago") \
 	X(client_blocked,         "back on the balancer path: the direct path carried nothing (included in client_direct)") \
+	X(client_unblocked,       "on the direct path after all: the balancer path carried nothing either") \
 	X(client_blocked_retry,   "the direct path carries nothing, but only the first choice is reached through the balancer (included in client_direct)") \
 	X(server_direct,          "connections that were granted to come directly")                \
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \

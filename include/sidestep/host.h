@@ -36,8 +36,8 @@ struct ss_conn {
 	struct ss_flow flow; /* what the kernel believes */
 	struct ss_endpoint wire; /* client: DIP:dport for remote; server: VIP:vport for local */
 	__u32 addr_csum; /* what the rewritten address adds to a checksum */
-	__u64 established; /* client: when, by the kernel's monotonic clock, in ns */
-	__u32 acked; /* client: bytes acknowledged by then: the SYN, and data in it */
+	__u64 since; /* client: its path's beginning, by the kernel's monotonic clock, in ns */
+	__u32 acked; /* client: bytes acknowledged at first: the SYN, and data in it */
 	__u16 reason; /* an ss_host_counter: why the path is what it is */
 	__u8 role; /* an ss_role */
 	__u8 path; /* an ss_path */
@@ -48,7 +48,7 @@ struct ss_conn {
 	__u8 cb_flags; /* sockops callbacks that this program switched on */
 	__u8 hop; /* an ss_hop */
 	__u8 hop_mac[6]; /* the service's next hop when hop was decided */
-	__u8 timeouts; /* client: on the direct path, before it carried anything */
+	__u8 timeouts; /* client: on its path, before anything was carried */
 	__u8 pad[3];
 };
 

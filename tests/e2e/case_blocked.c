@@ -21,12 +21,21 @@
 #define GOES_ON_MS 3000
 #define AT_ONCE_MS 500 /* less than two timeouts, or than a SYN-ACK takes to come again */
 
-static void block(const struct family *family, const char *host)
+/* Drops what c1 sends directly to s1: all of it, or what the nft match @which names. */
+static void block(const struct family *family, const char *which)
 {
 	must("r",
 	     "nft 'add table inet block; add chain inet block f { type filter hook forward "
-	     "priority 0; }; add rule inet block f iifname to-c1 oifname to-%s %s saddr %s drop'",
-	     host, family->af == AF_INET ? "ip" : "ip6", family->client);
+	     "priority 0; }; add rule inet block f iifname to-c1 oifname to-s1 %s saddr %s %s "
+	     "drop'",
+	     family->af == AF_INET ? "ip" : "ip6", family->client, which);
+}
+
+/* Of what the balancer sends back, only SYNs get through. */
+static void block_balancer(void)
+{
+	must("r", "nft 'add table inet block; add chain inet block f { type filter hook forward "
+		  "priority 0; }; add rule inet block f iifname to-lb tcp flags & syn == 0 drop'");
 }
 
 static void unblock(void)
@@ -123,11 +132,12 @@ static void expect_through_balancer(unsigned syns)
 /* One connection of @family, that was put on the balancer path, and the next one there at once. */
 static void blocked_talk(const struct family *family, bool server_first)
 {
-	block(family, "s1");
+	block(family, "");
 	talk_timed(family, server_first, AT_ONCE_MS, GOES_ON_MS);
 	assert_int_equal(counted("c1", "client_direct"), 1);
 	assert_int_equal(counted("c1", "client_blocked"), 1);
 	assert_in_range(blocked_seconds(family), 50, 60);
+	must("c1", "sidestep host status | grep '^blocked  *%s for '", family->s1);
 	expect_through_balancer(1);
 
 	talk_timed(family, server_first, 0, AT_ONCE_MS);
@@ -154,7 +164,7 @@ void case_blocked_server_first(const struct family *family)
 /* What a connection found out holds for all of the backend's services, and for a minute. */
 void case_blocked_again(const struct family *family)
 {
-	block(family, "s1");
+	block(family, "");
 	talk_timed(family, false, AT_ONCE_MS, GOES_ON_MS);
 	unblock();
 	talk_run(talk_new(family, PORT_OTHER, echo_client, echo_server));
@@ -168,6 +178,47 @@ void case_blocked_again(const struct family *family)
 	talk_one(family, echo_client, echo_server);
 	expect_direct(1);
 	forget();
+}
+
+/* --- the one or the other path carries less than its SYN-ACK promised -------------------------------- */
+
+/* The server has the third ACK, and nothing to repeat: the client's timeouts alone tell. */
+void case_blocked_data(const struct family *family)
+{
+	block(family, "meta length > 500");
+	talk_timed(family, false, AT_ONCE_MS, GOES_ON_MS);
+	assert_int_equal(counted("c1", "client_blocked"), 1);
+	expect_through_balancer(1);
+	unblock();
+	forget();
+}
+
+/* c1 takes s1 for blocked, and no connection of the service can use the balancer: as round robin. */
+static void unblocked_talk(const struct family *family, bool server_first)
+{
+	block(family, "");
+	talk_one(family, echo_client, echo_server);
+	unblock();
+	counters_mark();
+	capture_clear();
+
+	block_balancer();
+	talk_timed(family, server_first, AT_ONCE_MS, GOES_ON_MS);
+	assert_int_equal(counted("c1", "client_backend_blocked"), 1);
+	assert_int_equal(counted("c1", "client_unblocked"), 1);
+	assert_int_equal(counted("c1", "client_direct"), 0);
+	assert_int_equal(blocked_seconds(family), 0);
+	unblock();
+}
+
+void case_blocked_balancer(const struct family *family)
+{
+	unblocked_talk(family, false);
+	counters_mark();
+	capture_clear();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+	unblocked_talk(family, true);
 }
 
 /* --- the second choice ----------------------------------------------------------------------------- */
@@ -203,7 +254,7 @@ void case_blocked_retry(const struct family *family)
 {
 	struct talk *talk = talk_new(family, PORT_ONE, echo_client, echo_server);
 
-	block(family, "s1");
+	block(family, "");
 	dial_retried(talk);
 	expect_soon("client_blocked_retry", 1);
 	assert_in_range(blocked_seconds(family), 50, 60);
@@ -240,7 +291,7 @@ void case_blocked_later(const struct family *family)
 {
 	struct talk *talk = stream_begin(family);
 
-	block(family, "s1");
+	block(family, "");
 	wait_timeouts();
 	unblock();
 	stream_survives(talk);

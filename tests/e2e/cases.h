@@ -28,6 +28,8 @@
 	X(blocked_client_first, "no direct path, the client speaks first", BOTH)              \
 	X(blocked_server_first, "no direct path, the server speaks first", BOTH)              \
 	X(blocked_again, "no direct path, found out by another connection", BOTH)             \
+	X(blocked_data, "a direct path that carries small packets only", BOTH)                \
+	X(blocked_balancer, "the balancer path carries SYNs only", BOTH)                      \
 	X(blocked_retry, "no direct path to the second choice", BOTH)                         \
 	X(blocked_later, "the direct path fails during a transfer", BOTH)                     \
 	X(no_host_programs, "a client without host programs", BOTH)                           \
