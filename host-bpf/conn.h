@@ -20,6 +20,8 @@ static __always_inline void conn_rewrite(struct ss_conn *conn, const struct ss_e
 		conn->role == SS_ROLE_CLIENT ? &conn->flow.remote : &conn->flow.local;
 	struct ss_late shadow = { .wire = *wire, .role = conn->role };
 
+	if (ss_endpoint_equal(old, wire))
+		return;
 	shadow.addr_csum = ss_csum_to32(ss_csum_diff_addr(&old->addr, &wire->addr));
 	conn->wire = *wire;
 	conn->addr_csum = shadow.addr_csum;
