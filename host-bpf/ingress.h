@@ -3,7 +3,9 @@
  * Step 3: a SYN with a request reaches the server. Before the kernel sees it, what a balancer did
  * to its source and port is undone, and it is kept from a connection that it does not belong to.
  *
- * At the client, a SYN-ACK that comes again may mean that its path is blocked (blocked.h).
+ * At the client, a SYN-ACK that comes again may mean that its path is blocked (blocked.h); one that
+ * a server sent from its own address without a usable grant is kept from the kernel, which would
+ * answer it with a RST: a retransmitted SYN may yet fare better.
  *
  * Nothing else needs ingress: the addresses on the wire are then those that the kernel knows.
  */
@@ -20,6 +22,8 @@
 #define TCP_TIME_WAIT 6
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
+
+#define PACKET_HOST 0 /* linux/if_packet.h */
 
 enum ingress_result { INGRESS_PASS, INGRESS_DROP };
 
@@ -167,23 +171,53 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	return INGRESS_PASS;
 }
 
-/* A SYN-ACK: that of a connection which is established already? */
-static __noinline int ingress_synack(struct __sk_buff *skb, const struct packet *p)
+/*
+ * Has a socket of this host sent the SYN that a SYN-ACK of @flow answers? Listeners send none. Where
+ * the connection is established already, the SYN-ACK comes again, which its path is judged by.
+ */
+static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct ss_flow *flow,
+					     __u32 isn)
 {
-	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
-	__u32 isn = SS_BE32(p->tcp->seq);
-	struct bpf_sock *sk = socket_find(skb, &flow);
+	struct bpf_sock *sk = socket_find(skb, flow);
 	struct bpf_tcp_sock *tcp;
 	struct ss_conn *conn;
+	int awaited;
 
 	if (!sk)
-		return INGRESS_PASS;
+		return 0;
+	awaited = sk->state != TCP_LISTEN;
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
 	tcp = conn ? bpf_tcp_sock(sk) : NULL;
 	if (conn && tcp)
 		path_synack(conn, tcp, isn);
 	bpf_sk_release(sk);
-	return INGRESS_PASS;
+	return awaited;
+}
+
+/*
+ * May the packet be meant for somebody behind this host, whose sockets are not seen here? The frame
+ * is another's (a bridge's, a macvlan's), or the host forwards what comes in by the interface: to
+ * a container, say, whose address translation is still to come.
+ */
+static __always_inline int may_be_forwarded(struct __sk_buff *skb, int is_ip6)
+{
+	struct bpf_fib_lookup fib = { .family = is_ip6 ? AF_INET6 : AF_INET,
+				      .ifindex = skb->ifindex };
+
+	return skb->pkt_type != PACKET_HOST ||
+	       bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* A SYN-ACK: one that comes again, or one that nobody here has asked for? */
+static __noinline int ingress_synack(struct __sk_buff *skb, const struct packet *p)
+{
+	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
+
+	if (synack_is_awaited(skb, &flow, SS_BE32(p->tcp->seq)) ||
+	    !prefix_covers(&backends, &flow.remote.addr) || may_be_forwarded(skb, p->is_ip6))
+		return INGRESS_PASS;
+	count(SS_HOST_synack_dropped);
+	return INGRESS_DROP;
 }
 
 static __always_inline enum ingress_result ingress(struct __sk_buff *skb)

@@ -74,6 +74,9 @@ static const struct serve_row {
 };
 static const char *const trusted_rows[] = { "10.0.2.0/24", "fd00:2::/64" };
 
+/* As a client: the servers are where the clients of the other tests are. */
+static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
+
 /* Options beside ours. */
 #define LINUX "\2\4\5\xb4\4\2\x8\xa\0\0\0\1\0\0\0\0\1\3\3\7"
 #define NOP4 "\1\1\1\1"
@@ -827,6 +830,66 @@ static void synack_again(void **state)
 	rows_done();
 }
 
+/* --- SYN-ACKs -------------------------------------------------------------------------------- */
+
+enum where { HERE, OTHER_MAC, FORWARDING };
+
+#define SYNACK_DROPPED TC_DROP, C(synack_dropped)
+
+/* SYN-ACKs for LISTEN, here a client's port, from backends' own addresses. */
+static const struct synack_row {
+	const char *why;
+	const char *src4, *src6;
+	void (*make)(struct pair *pair);
+	unsigned verdict;
+	__u64 counters;
+	enum where where;
+} synack_rows[] = {
+#define NO_BACKEND STRANGER4, "[fd00:9::1]:50000"
+	{ "no socket", CLIENTS, nothing, SYNACK_DROPPED },
+	{ "a listener on that port", CLIENTS, listening, SYNACK_DROPPED },
+	{ "a connection to another server", OTHERS, established, SYNACK_DROPPED },
+	{ "a socket that dialled it", FARAWAY, connecting, PASSES },
+	{ "a socket that dialled another server", CLIENTS, connecting, SYNACK_DROPPED },
+	{ "an established connection", CLIENTS, established, PASSES },
+	{ "not a backend's address", NO_BACKEND, nothing, PASSES },
+	{ "another host's frame", CLIENTS, nothing, PASSES, OTHER_MAC },
+	{ "a host that forwards", CLIENTS, nothing, PASSES, FORWARDING },
+};
+
+static void forwarding_set(int on)
+{
+	shell("for i in ipv4 ipv6; do echo %d > /proc/sys/net/$i/conf/lo/forwarding; done", on);
+}
+
+static void synack_run(const struct synack_row *row, bool ip6)
+{
+	const struct packet_case synack = { FROM(ip6 ? row->src6 : row->src4,
+						 ip6 ? LISTEN6 : LISTEN4, "SA", OPTIONS(LINUX)) };
+	const uint8_t lo_mac[6] = {}; /* what TEST_RUN's interface has */
+	struct pair pair = { ip6, -1, -1, -1 };
+	struct packet_buf in;
+
+	packet_case_build(&in, &synack);
+	if (row->where != OTHER_MAC)
+		memcpy(in.bytes, lo_mac, sizeof(lo_mac));
+	forwarding_set(row->where == FORWARDING);
+	row->make(&pair);
+	collision_expect(row->why, &in, row->verdict, row->counters);
+	pair_close(&pair);
+}
+
+static void synacks(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(synack_rows); i++) {
+		synack_run(&synack_rows[i], false);
+		synack_run(&synack_rows[i], true);
+	}
+	forwarding_set(0);
+	rows_done();
+}
+
 /* --- egress ---------------------------------------------------------------------------------- */
 
 /* What the map of late packets holds while a row's packet is sent; "local" is the host's end. */
@@ -1071,6 +1134,15 @@ static void plain_socket(void **state)
 
 /* --- setup ----------------------------------------------------------------------------------- */
 
+static void prefix_add(const struct bpf_map *map, const char *text)
+{
+	struct ss_prefix prefix;
+	__u32 present = 1;
+
+	assert_int_equal(prefix_parse(text, &prefix), 0);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(map), &prefix, &present, BPF_ANY), 0);
+}
+
 static void configure(void)
 {
 	for (size_t i = 0; i < ROWS(serve_rows); i++) {
@@ -1082,15 +1154,10 @@ static void configure(void)
 						     BPF_ANY),
 				 0);
 	}
-	for (size_t i = 0; i < ROWS(trusted_rows); i++) {
-		struct ss_prefix prefix;
-		__u32 present = 1;
-
-		assert_int_equal(prefix_parse(trusted_rows[i], &prefix), 0);
-		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.trusted), &prefix,
-						     &present, BPF_ANY),
-				 0);
-	}
+	for (size_t i = 0; i < ROWS(trusted_rows); i++)
+		prefix_add(skel->maps.trusted, trusted_rows[i]);
+	for (size_t i = 0; i < ROWS(backends_rows); i++)
+		prefix_add(skel->maps.backends, backends_rows[i]);
 }
 
 /* A network with a link a0-a1, and beyond it the clients. */
@@ -1169,6 +1236,7 @@ int main(void)
 	};
 	const struct CMUnitTest collision_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
+		cmocka_unit_test(synacks),
 		cmocka_unit_test(restored_collision),
 		cmocka_unit_test(collisions),
 		cmocka_unit_test(half_open_collisions),

@@ -36,6 +36,7 @@
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
+	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \
 	X(next_hop_probed,        "times a connection looked for its server's next hop")           \
 	X(error_map,              "BPF map operations that failed")                                \

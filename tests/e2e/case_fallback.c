@@ -2,6 +2,8 @@
 /* Invariant I3: something is missing, and a counter says what. */
 #include "cases.h"
 
+#include <stdlib.h>
+
 #include "capture.h"
 #include "programs.h"
 
@@ -55,16 +57,34 @@ void case_listener_first(const struct family *family)
 	talk_finish(talk);
 }
 
-/* The same: the programs have nothing to do with that port. */
+/* TCP's RSTs that @host has received, as its kernel tells (EstabResets + AttemptFails). */
+static long resets(const char *host)
+{
+	static char output[OUTPUT_LEN];
+
+	assert_int_equal(run(host, output, "awk '/^Tcp: [0-9]/ { print $8 + $9 }' /proc/net/snmp"),
+			 0);
+	return atol(output);
+}
+
+/*
+ * The programs have nothing to do with that port, so the SYN-ACK comes from the server's own
+ * address. A RST in reply would end what the server has half open.
+ */
 void case_not_served(const struct family *family)
 {
 	struct talk *talk = talk_new(family, PORT_UNSERVED, NULL, echo_server);
+	long before = resets("s1");
 
+	/* A new namespace takes that from the machine's own; on a host that forwards nothing is dropped */
+	must("c1", "sysctl -qw net.ipv4.conf.eth0.forwarding=0");
 	talk_serve(talk);
 	child_join(child_start("c1", vain_client, talk));
 	expect_outcome("c1", "client_direct", 0);
 	expect_outcome("s1", "server_direct", 0);
 	assert_int_equal(counted("s1", "syn_not_served"), 1);
+	assert_true(counted("c1", "synack_dropped") >= 1); /* the server repeats it after 1 s */
+	assert_int_equal(resets("s1"), before);
 	expect_crossing(1, 1);
 	child_kill(talk->server_pid);
 	talk->server_pid = 0;
