@@ -32,7 +32,7 @@ BPF_CFLAGS := -O2 -g $(SAME_BYTES) -Wall -Wextra -Wno-unused-parameter -target b
 
 LOADER_OBJS := $(patsubst loader/%.c,$(B)/loader/%.o,$(wildcard loader/*.c))
 LOADER_LIB := $(filter-out $(B)/loader/main.o,$(LOADER_OBJS))
-SKELETONS := $(B)/host.skel.h $(B)/balancer.skel.h
+SKELETONS := $(B)/host.skel.h $(B)/adopt.skel.h $(B)/balancer.skel.h
 UNIT_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c))
 
 .PHONY: all

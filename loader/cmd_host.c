@@ -120,6 +120,23 @@ static int add_interface(const struct pins *pins, const char *name, void *arg)
 	return 0;
 }
 
+static void add_listener(const struct ss_endpoint *local, void *arg)
+{
+	json_array_append_new(arg, json_endpoint(local));
+}
+
+/* Listeners that must restart; null where the kernel cannot tell. */
+static json_t *restart_json(const struct pins *pins)
+{
+	json_t *array = json_array();
+	struct error err = {};
+
+	if (!host_old_listeners(pins, add_listener, array, &err))
+		return array;
+	json_decref(array);
+	return json_null();
+}
+
 static json_t *counters_json(const __u64 *counters)
 {
 	json_t *object = json_object();
@@ -137,11 +154,11 @@ static json_t *status_json(const struct pins *pins, const __u64 *counters)
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
 	host_blocked(pins, add_blocked, blocked);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", pins->version,
-			 "programs", interfaces, "serve", services, "dial",
-			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
-			 "blocked", blocked, "trusted_balancers", prefixes_json(pins, "trusted"),
-			 "counters", counters_json(counters));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", pins->version,
+			 "programs", interfaces, "serve", services, "listeners_that_must_restart",
+			 restart_json(pins), "dial", prefixes_json(pins, "dial"), "backends",
+			 prefixes_json(pins, "backends"), "blocked", blocked, "trusted_balancers",
+			 prefixes_json(pins, "trusted"), "counters", counters_json(counters));
 }
 
 static void status_print(const json_t *status, const __u64 *counters)
@@ -167,6 +184,9 @@ static void status_print(const json_t *status, const __u64 *counters)
 		printf("blocked   %s for %lld more seconds\n",
 		       json_string_value(json_object_get(item, "address")),
 		       json_integer_value(json_object_get(item, "seconds")));
+	json_array_foreach(json_object_get(status, "listeners_that_must_restart"), i, item)
+		printf("restart   %s listened before the programs were loaded: it cannot grant\n",
+		       json_string_value(item));
 	printf("\n");
 #define PRINT(name, help) printf("%12llu  %-24s %s\n", counters[SS_HOST_##name], #name, help);
 	SS_HOST_COUNTERS(PRINT)

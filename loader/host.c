@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "adopt.h"
 #include "host.skel.h"
 #include "map_sync.h"
 #include "platform.h"
@@ -311,7 +312,17 @@ int host_up(const struct pins *pins, const struct host_config *config, const cha
 		return ret;
 	ret = host_start(pins, state, config, cgroup_path, ifindex, err);
 	free(ifindex);
+	if (!ret) /* what fails there costs a redirection, no connection: host_old_listeners() tells */
+		(void)adopt_listeners(pins, sockops_cgroup(pins), ADOPT_WHAT_CAN_BE, NULL, NULL,
+				      NULL);
 	return ret;
+}
+
+int host_old_listeners(const struct pins *pins,
+		       void (*fn)(const struct ss_endpoint *local, void *arg), void *arg,
+		       struct error *err)
+{
+	return adopt_listeners(pins, sockops_cgroup(pins), ADOPT_NOTHING, fn, arg, err);
 }
 
 static void count_rewritten(const struct ss_conn_record *record, void *arg)

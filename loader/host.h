@@ -12,8 +12,9 @@
 
 /*
  * Makes the host programs run as @config says: loads them, or, if they are loaded, applies the
- * difference. @cgroup overrides the configuration's (NULL: it does not). When the first start
- * fails, nothing is left. Returns 0 or a negative errno with @err set.
+ * difference. @cgroup overrides the configuration's (NULL: it does not). Servers that listen
+ * already are adopted, where the kernel can. When the first start fails, nothing is left. Returns
+ * 0 or a negative errno with @err set.
  */
 int host_up(const struct pins *pins, const struct host_config *config, const char *cgroup,
 	    struct error *err);
@@ -35,6 +36,15 @@ int host_counters(const struct pins *pins, __u64 out[SS_HOST_COUNTER_MAX], struc
 int host_connections(const struct pins *pins,
 		     void (*fn)(const struct ss_conn_record *record, void *arg), void *arg,
 		     struct error *err);
+
+/*
+ * Calls @fn with every server of this network namespace that listened before the programs knew its
+ * service and could not be adopted: it has to start anew. Returns 0 or a negative errno with @err
+ * set, where the kernel cannot tell.
+ */
+int host_old_listeners(const struct pins *pins,
+		       void (*fn)(const struct ss_endpoint *local, void *arg), void *arg,
+		       struct error *err);
 
 /* The services that are served, as the kernel's maps have them: calls @fn with each. */
 void host_services(const struct pins *pins,

@@ -3,6 +3,10 @@
 #include "cases.h"
 
 #include <stdlib.h>
+#include <sys/utsname.h>
+
+#include <bpf/bpf.h>
+#include <jansson.h>
 
 #include "capture.h"
 #include "programs.h"
@@ -38,15 +42,43 @@ void case_no_host_programs(const struct family *family)
 	expect_direct(1);
 }
 
-/* Such a listener has no callbacks; its SYN-ACKs come from an address that nobody dialled. */
-void case_listener_first(const struct family *family)
-{
-	struct talk *talk = talk_new(family, PORT_ONE, NULL, echo_server);
+/* --- listeners that were there first ------------------------------------------------------------ */
 
-	host_unload("s1");
-	talk_serve(talk);
-	host_load("s1", CONFIG_SERVER);
-	counters_mark();
+/* Can the programs be switched on for a socket that listens already? */
+static bool can_adopt(void)
+{
+	struct utsname name;
+	int major, minor;
+
+	assert_int_equal(uname(&name), 0);
+	assert_int_equal(sscanf(name.release, "%d.%d", &major, &minor), 2);
+	return major > 6 || (major == 6 && minor >= 12);
+}
+
+/* How many listeners `sidestep host status` on s1 wants to be restarted; all of them at @port. */
+static size_t must_restart(uint16_t port)
+{
+	static char output[OUTPUT_LEN];
+	json_t *status, *list, *item;
+	char ending[16];
+	size_t i, n;
+
+	assert_int_equal(run("s1", output, "sidestep host status --json"), 0);
+	status = json_loads(output, 0, NULL);
+	list = json_object_get(status, "listeners_that_must_restart");
+	assert_true(json_is_array(list));
+	snprintf(ending, sizeof(ending), ":%u", port);
+	json_array_foreach(list, i, item)
+		assert_string_equal(strrchr(json_string_value(item), ':'), ending);
+	n = json_array_size(list);
+	json_decref(status);
+	assert_int_equal(run("s1", output, "sidestep host status | grep ^restart"), !n);
+	return n;
+}
+
+/* Such a listener has no callbacks; its SYN-ACKs come from an address that nobody dialled. */
+static void expect_no_grant(struct talk *talk)
+{
 	child_join(child_start("c1", vain_client, talk));
 	expect_outcome("c1", "client_direct", 0);
 	expect_outcome("s1", "server_direct", 0);
@@ -56,6 +88,94 @@ void case_listener_first(const struct family *family)
 	talk->server_pid = 0;
 	talk_finish(talk);
 }
+
+/* @talk's server listened before the programs knew that it should be looked at. */
+static void expect_adopted(struct talk *talk)
+{
+	uint16_t port = listen_port(talk->family, talk->vport);
+
+	counters_mark();
+	if (!can_adopt()) {
+		assert_int_equal(must_restart(port), 1);
+		expect_no_grant(talk);
+		return;
+	}
+	assert_int_equal(must_restart(port), 0);
+	talk_dial(talk);
+	talk_finish(talk);
+	expect_direct(1);
+	assert_int_equal(counted("s1", "syn_old_listener"), 0);
+}
+
+void case_listener_first(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, echo_client, echo_server);
+
+	host_unload("s1");
+	talk_serve(talk);
+	host_load("s1", CONFIG_SERVER);
+	expect_adopted(talk);
+}
+
+/* The programs are there, but its service is not. */
+void case_served_later(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_OTHER, echo_client, echo_server);
+
+	must("s1", "sidestep host up netns-testbed/config/server.yaml");
+	talk_serve(talk);
+	assert_int_equal(must_restart(0), 0);
+	host_load("s1", CONFIG_SERVER);
+	expect_adopted(talk);
+}
+
+/* Listens on s1, but in the cgroup of c1. */
+static void listen_outside(void *arg)
+{
+	struct talk *talk = arg;
+	int listener;
+
+	netns_enter("s1");
+	listener = tcp_listen(talk);
+	event_post(talk->listening);
+	(void)tcp_accept(listener);
+}
+
+/* The maps say that sockets at @port are to be looked at, but nothing is adopted. */
+static void port_add(uint16_t port)
+{
+	char path[256];
+	__u32 key = port;
+	int map;
+
+	snprintf(path, sizeof(path), "%s/host/listen_ports", host_pin_dir("s1"));
+	map = bpf_obj_get(path);
+	assert_true(map >= 0);
+	assert_int_equal(bpf_map_update_elem(map, &key, &key, BPF_ANY), 0);
+	close(map);
+}
+
+/* What does not concern the programs, or belongs to others, does not have to restart. */
+void case_must_restart(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_UNSERVED, NULL, echo_server);
+	uint16_t port = listen_port(family, PORT_UNSERVED);
+
+	talk_serve(talk);
+	assert_int_equal(must_restart(port), 0);
+	port_add(port);
+	assert_int_equal(must_restart(port), 1);
+	child_kill(talk->server_pid);
+	talk->server_pid = child_start("c1", listen_outside, talk);
+	assert_true(event_wait(talk->listening, WAIT_MS));
+	assert_int_equal(must_restart(port), 0);
+	child_kill(talk->server_pid);
+	talk->server_pid = 0;
+	talk_finish(talk);
+	host_load("s1", CONFIG_SERVER);
+}
+
+/* --- other things that are missing -------------------------------------------------------------- */
 
 /* TCP's RSTs that @host has received, as its kernel tells (EstabResets + AttemptFails). */
 static long resets(const char *host)

@@ -34,6 +34,8 @@
 	X(blocked_later, "the direct path fails during a transfer", BOTH)                     \
 	X(no_host_programs, "a client without host programs", BOTH)                           \
 	X(listener_first, "a server that listened before the programs were loaded", BOTH)     \
+	X(served_later, "a server that listened before its service was configured", BOTH)     \
+	X(must_restart, "listeners that status shows as too old", BOTH)                       \
 	X(not_served, "a service that the server is not configured for", BOTH)                \
 	X(checksums, "checksums finished by the hosts, not left to the link", BOTH)           \
 	X(out_of_range, "a grant outside of the client's backends", BOTH)                     \
