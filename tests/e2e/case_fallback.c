@@ -11,6 +11,8 @@
 #include "capture.h"
 #include "programs.h"
 
+#define SOME_BYTES (4 * MB)
+#define RUNS_MAX 20 /* of the sockops program, for one connection */
 #define SOON_MS 300 /* before the SYN is sent again */
 
 /* Dials, and gets no answer. */
@@ -105,6 +107,43 @@ static void expect_adopted(struct talk *talk)
 	talk_finish(talk);
 	expect_direct(1);
 	assert_int_equal(counted("s1", "syn_old_listener"), 0);
+}
+
+/* How often the sockops program of s1 has run since statistics are on. */
+static unsigned long sockops_runs(void)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	char path[256];
+	int prog;
+
+	snprintf(path, sizeof(path), "%s/host/prog_sockops", host_pin_dir("s1"));
+	prog = bpf_obj_get(path);
+	assert_true(prog >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(prog, &info, &len), 0);
+	close(prog);
+	return info.run_cnt;
+}
+
+/* The kernel calls for the handshake, but not for a connection's every packet. */
+void case_adopted_callbacks(const struct family *family)
+{
+	struct talk *talk = stream_new(family, SOME_BYTES);
+	unsigned long before;
+	int stats;
+
+	if (!can_adopt())
+		SKIP("this kernel cannot adopt listeners");
+	host_unload("s1");
+	talk_serve(talk);
+	host_load("s1", CONFIG_SERVER);
+	stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	assert_true(stats >= 0);
+	before = sockops_runs();
+	talk_dial(talk);
+	stream_finish(talk);
+	assert_in_range(sockops_runs() - before, 1, RUNS_MAX);
+	close(stats);
 }
 
 void case_listener_first(const struct family *family)

@@ -34,6 +34,7 @@
 	X(blocked_later, "the direct path fails during a transfer", BOTH)                     \
 	X(no_host_programs, "a client without host programs", BOTH)                           \
 	X(listener_first, "a server that listened before the programs were loaded", BOTH)     \
+	X(adopted_callbacks, "a listener that was there first costs no calls for data", BOTH) \
 	X(served_later, "a server that listened before its service was configured", BOTH)     \
 	X(must_restart, "listeners that status shows as too old", BOTH)                       \
 	X(not_served, "a service that the server is not configured for", BOTH)                \
