@@ -1236,10 +1236,8 @@ int main(void)
 	};
 	const struct CMUnitTest collision_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),
-		cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions),
-		cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),	cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions),	cmocka_unit_test(half_open_collisions),
 	};
 	const struct CMUnitTest egress_tests[] = {
 		cmocka_unit_test(egress_table),
