@@ -43,6 +43,8 @@ help:
 	@echo 'make              build sidestep into $(B)/'
 	@echo 'sudo make demo    show a connection sidestep the balancer, IPv4 and IPv6'
 	@echo 'sudo make check   run all tests'
+	@echo 'sudo make check-kernels'
+	@echo '                  run all tests on other kernels, emulated: $$KERNELS (6.1 6.12)'
 	@echo 'sudo make bench   measure; results in $(B)/bench.json'
 	@echo 'make unit         run the tests that need no network namespaces'
 	@echo 'make fuzz         fuzz the option codec and the configuration, $$FUZZ_SECONDS each (10)'
@@ -162,6 +164,12 @@ check: deps
 	$(Q)$(MAKE) --no-print-directory build-tests build-sanitized $(patsubst %,$(B)/fuzz_%,$(FUZZ))
 	$(Q)tests/run $(UNIT_TESTS) $(SANITIZED) "tests/fuzz/run $(B) $(FUZZ)" tests/test_testbed.sh
 
+# The tests again, on kernels of Debian that this machine does not run.
+.PHONY: check-kernels
+check-kernels: deps
+	$(Q)$(MAKE) --no-print-directory build-tests
+	$(Q)tests/vm/check-kernels $(B) $(UNIT_TESTS)
+
 .PHONY: demo
 demo: deps
 	$(Q)$(MAKE) --no-print-directory all
@@ -183,7 +191,8 @@ install: $(B)/sidestep
 SOURCES := $(wildcard include/sidestep/*.h host-bpf/*.[ch] lb-xdp/*.[ch] loader/*.[ch] tests/*.[ch] \
 	tests/*/*.[ch] netns-testbed/*.[ch])
 SCRIPTS := .ci/run .ci/install-packages netns-testbed/testbed netns-testbed/demo netns-testbed/lib.sh \
-	tests/run tests/fuzz/run tests/test_testbed.sh tests/bench/bench
+	tests/run tests/fuzz/run tests/test_testbed.sh tests/bench/bench tests/vm/check-kernels \
+	tests/vm/init
 .PHONY: format format-check
 format:
 	$(Q)clang-format -i $(SOURCES)
