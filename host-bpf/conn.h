@@ -13,12 +13,28 @@
 
 #include "maps.h"
 
-/* From now on @conn's packets carry @wire instead of the client's remote, the server's local end. */
-static __always_inline void conn_rewrite(struct ss_conn *conn, const struct ss_endpoint *wire)
+/* @conn as its packets leave this host. */
+static __always_inline struct ss_flow conn_wire_flow(const struct ss_conn *conn)
+{
+	struct ss_flow flow = conn->flow;
+
+	if (conn->role == SS_ROLE_CLIENT)
+		flow.remote = conn->wire;
+	else
+		flow.local = conn->wire;
+	return flow;
+}
+
+/*
+ * From now on @conn's packets carry @wire instead of the client's remote, the server's local end.
+ * A function of its own: kernel 6.1 has no room for its keys on the stack of the callers.
+ */
+static __noinline void conn_rewrite(struct ss_conn *conn, const struct ss_endpoint *wire)
 {
 	const struct ss_endpoint *old =
 		conn->role == SS_ROLE_CLIENT ? &conn->flow.remote : &conn->flow.local;
 	struct ss_late shadow = { .wire = *wire, .role = conn->role };
+	struct ss_flow sent;
 
 	if (ss_endpoint_equal(old, wire))
 		return;
@@ -26,7 +42,10 @@ static __always_inline void conn_rewrite(struct ss_conn *conn, const struct ss_e
 	conn->wire = *wire;
 	conn->addr_csum = shadow.addr_csum;
 	conn->rewrite = 1;
+	sent = conn_wire_flow(conn);
 	if (bpf_map_update_elem(&late, &conn->flow, &shadow, BPF_ANY))
+		count(SS_HOST_error_map);
+	if (bpf_map_update_elem(&wire_flows, &sent, &conn->flow, BPF_ANY))
 		count(SS_HOST_error_map);
 }
 

@@ -7,16 +7,19 @@
  * a server sent from its own address without a usable grant is kept from the kernel, which would
  * answer it with a RST: a retransmitted SYN may yet fare better.
  *
- * Nothing else needs ingress: the addresses on the wire are then those that the kernel knows.
+ * Of TCP nothing else needs ingress: the addresses on the wire are those that the kernel knows.
+ * What remains are ICMP errors (icmp.h).
  */
 #ifndef SIDESTEP_HOST_INGRESS_H
 #define SIDESTEP_HOST_INGRESS_H
 
 #include "blocked.h"
 #include "conn.h"
+#include "icmp.h"
 #include "packet.h"
 #include "request.h"
 #include "rewrite.h"
+#include "socket.h"
 #include "sockops.h"
 
 #define TCP_TIME_WAIT 6
@@ -58,34 +61,11 @@ static __always_inline int sock_collides(struct bpf_sock *sk, __u32 isn,
 	return !conn || !ss_endpoint_equal(&conn->wire, vip);
 }
 
-/* The socket that has @flow's addresses and ports, or listens for them; to be released. */
-static __always_inline struct bpf_sock *socket_find(struct __sk_buff *skb,
-						    const struct ss_flow *flow)
-{
-	struct bpf_sock_tuple tuple = {};
-	__u32 len;
-
-	if (ss_addr_is_v4(&flow->local.addr)) {
-		tuple.ipv4.saddr = flow->remote.addr.w[3];
-		tuple.ipv4.daddr = flow->local.addr.w[3];
-		tuple.ipv4.sport = flow->remote.port;
-		tuple.ipv4.dport = flow->local.port;
-		len = sizeof(tuple.ipv4);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, &flow->remote.addr, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, &flow->local.addr, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.sport = flow->remote.port;
-		tuple.ipv6.dport = flow->local.port;
-		len = sizeof(tuple.ipv6);
-	}
-	return bpf_skc_lookup_tcp(skb, &tuple, len, BPF_F_CURRENT_NETNS, 0);
-}
-
 /* The same for whatever socket has the SYN's addresses and ports. */
 static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_flow *flow,
 					__u32 isn, const struct ss_endpoint *vip)
 {
-	struct bpf_sock *sk = socket_find(skb, flow);
+	struct bpf_sock *sk = flow_socket(skb, flow);
 	int collides;
 
 	if (!sk)
@@ -178,7 +158,7 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct ss_flow *flow,
 					     __u32 isn)
 {
-	struct bpf_sock *sk = socket_find(skb, flow);
+	struct bpf_sock *sk = flow_socket(skb, flow);
 	struct bpf_tcp_sock *tcp;
 	struct ss_conn *conn;
 	int awaited;
@@ -224,7 +204,11 @@ static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 {
 	struct packet p = {};
 
-	if (!packet_parse(skb, &p) || !p.tcp->syn)
+	if (!packet_parse(skb, &p)) {
+		icmp_translate(skb);
+		return INGRESS_PASS;
+	}
+	if (!p.tcp->syn)
 		return INGRESS_PASS;
 	return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
 }

@@ -10,6 +10,7 @@
 #include <sidestep/host.h>
 
 #define LATE_MAX 65536
+#define WIRE_MAX LATE_MAX
 #define RULES_MAX 1024
 #define BLOCKED_MAX 4096
 
@@ -46,6 +47,17 @@ struct {
 	__type(key, struct ss_addr);
 	__type(value, __u64);
 } blocked SEC(".maps");
+
+/*
+ * A connection as this host sends it on the wire -> as its kernel knows it, for ICMP errors.
+ * Written as the map "late". An entry says only which socket to ask: stale ones do no harm.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WIRE_MAX);
+	__type(key, struct ss_flow);
+	__type(value, struct ss_flow);
+} wire_flows SEC(".maps");
 
 /* VIP:vport -> how this host serves it. Configuration: written by user space. */
 struct {

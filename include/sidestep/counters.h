@@ -38,6 +38,7 @@
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
 	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \
+	X(icmp_translated,        "ICMP errors about redirected packets, translated")              \
 	X(next_hop_probed,        "times a connection looked for its server's next hop")           \
 	X(error_map,              "BPF map operations that failed")                                \
 	X(error_helper,           "BPF helpers that failed")

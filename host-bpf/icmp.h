@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Beside step 9: ICMP errors about packets that egress rewrote.
+ *
+ * A router quotes a packet as it was on the wire, and the kernel looks for its socket by what is
+ * quoted: without this, a path MTU smaller than the interface's would swallow a redirected
+ * connection's large packets. So the quote gets the addresses and ports that the kernel knows; in
+ * an error that was sent to a service's address, so does the destination.
+ *
+ * The map of wire flows only says which connection to ask. Nothing is changed unless that
+ * connection is alive and sends just what is quoted, so an entry may be as old as it likes. The
+ * kernel then compares the quoted sequence number, as with any other error.
+ *
+ * Sums: only eight bytes of TCP need to be quoted, so its checksum, which nobody looks at, stays
+ * as it was. The quoted IPv4 header's checksum is kept right; thus the new addresses do not change
+ * the sum over the quote, and in ICMP's checksum only the ports count. IPv6 has no such checksum:
+ * there the addresses count too, and once more in the pseudo-header if the destination changes.
+ */
+#ifndef SIDESTEP_HOST_ICMP_H
+#define SIDESTEP_HOST_ICMP_H
+
+#include <sidestep/csum.h>
+
+#include "conn.h"
+#include "packet.h"
+#include "socket.h"
+
+#define ICMP_HEADER 8
+#define ICMP_CHECK_OFFSET 2
+#define IP_FRAGMENT_OFFSET SS_BE16(0x1fff)
+
+/* RFC 792, RFC 4443: the types that quote a packet which had some trouble. */
+#define ICMP4_UNREACHABLE 3
+#define ICMP4_TIME_EXCEEDED 11
+#define ICMP4_PARAMETER 12
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_PARAMETER 4
+
+/* An ICMP error and the TCP packet that it quotes, which this host has sent. */
+struct icmp_error {
+	__u32 l4; /* offset of the ICMP header in the frame */
+	__u32 ports; /* offset of the quoted ports */
+	struct ss_addr to; /* where the error was sent */
+	struct ss_flow quoted;
+	__u64 is_ip6;
+};
+
+/* What of TCP is quoted at least (RFC 792: eight bytes of what follows the IP header). */
+struct quoted_tcp {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+};
+
+/* Source and destination, as they stand side by side in an IP header. */
+struct ipv4_addrs {
+	__be32 saddr;
+	__be32 daddr;
+};
+
+struct ipv6_addrs {
+	struct ss_addr saddr;
+	struct ss_addr daddr;
+};
+
+#define IPV4_CHECK_OFFSET __builtin_offsetof(struct iphdr, check)
+#define IPV4_ADDRS_OFFSET __builtin_offsetof(struct iphdr, saddr)
+#define IPV6_ADDRS_OFFSET __builtin_offsetof(struct ipv6hdr, saddr)
+#define IPV6_DADDR_OFFSET __builtin_offsetof(struct ipv6hdr, daddr)
+
+/* Reads the quoted ports, at e->ports; the IP packet ends at @end. */
+static __always_inline int icmp_ports(struct __sk_buff *skb, struct icmp_error *e, __u32 end)
+{
+	struct quoted_tcp tcp;
+
+	if (e->ports + sizeof(tcp) > end || bpf_skb_load_bytes(skb, e->ports, &tcp, sizeof(tcp)))
+		return 0;
+	e->quoted.local.port = tcp.source;
+	e->quoted.remote.port = tcp.dest;
+	return 1;
+}
+
+static __always_inline int icmp_parse4(struct __sk_buff *skb, struct icmp_error *e)
+{
+	struct iphdr *ip = (void *)(long)skb->data + L3_OFFSET, quote;
+	__u32 end;
+	__u8 type;
+
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end || ip->protocol != IPPROTO_ICMP ||
+	    ip->ihl < 5 || ip->frag_off & IP_FRAGMENT)
+		return 0;
+	e->l4 = L3_OFFSET + ip->ihl * 4;
+	e->to = ss_addr_v4(ip->daddr);
+	end = L3_OFFSET + SS_BE16(ip->tot_len);
+	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) ||
+	    (type != ICMP4_UNREACHABLE && type != ICMP4_TIME_EXCEEDED && type != ICMP4_PARAMETER))
+		return 0;
+	if (bpf_skb_load_bytes(skb, e->l4 + ICMP_HEADER, &quote, sizeof(quote)) ||
+	    quote.version != 4 || quote.ihl < 5 || quote.protocol != IPPROTO_TCP ||
+	    quote.frag_off & IP_FRAGMENT_OFFSET)
+		return 0;
+	e->quoted.local.addr = ss_addr_v4(quote.saddr);
+	e->quoted.remote.addr = ss_addr_v4(quote.daddr);
+	e->ports = e->l4 + ICMP_HEADER + quote.ihl * 4;
+	return icmp_ports(skb, e, end);
+}
+
+static __always_inline int icmp_parse6(struct __sk_buff *skb, struct icmp_error *e)
+{
+	struct ipv6hdr *ip = (void *)(long)skb->data + L3_OFFSET, quote;
+	__u32 end;
+	__u8 type;
+
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end || ip->nexthdr != IPPROTO_ICMPV6)
+		return 0;
+	e->is_ip6 = 1;
+	e->l4 = L3_OFFSET + sizeof(*ip);
+	e->to = packet_addr6(&ip->daddr);
+	end = e->l4 + SS_BE16(ip->payload_len);
+	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || type < ICMP6_UNREACHABLE ||
+	    type > ICMP6_PARAMETER)
+		return 0;
+	if (bpf_skb_load_bytes(skb, e->l4 + ICMP_HEADER, &quote, sizeof(quote)) ||
+	    quote.version != 6 || quote.nexthdr != IPPROTO_TCP)
+		return 0;
+	e->quoted.local.addr = packet_addr6(&quote.saddr);
+	e->quoted.remote.addr = packet_addr6(&quote.daddr);
+	e->ports = e->l4 + ICMP_HEADER + sizeof(quote);
+	return icmp_ports(skb, e, end);
+}
+
+/* Is there a connection @flow, and do its packets leave as @wire? */
+static __always_inline int is_sent_as(struct __sk_buff *skb, const struct ss_flow *flow,
+				      const struct ss_flow *wire)
+{
+	struct bpf_sock *sk = flow_socket(skb, flow);
+	const struct ss_conn *conn;
+	int is_sent = 0;
+
+	if (!sk)
+		return 0;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (conn && conn->rewrite) {
+		struct ss_flow sent = conn_wire_flow(conn);
+
+		is_sent = ss_endpoint_equal(&sent.local, &wire->local) &&
+			  ss_endpoint_equal(&sent.remote, &wire->remote);
+	}
+	bpf_sk_release(sk);
+	return is_sent;
+}
+
+/* What putting @flow in place of the quoted addresses, or ports, adds to a sum. */
+static __always_inline __u64 icmp_addrs_diff(const struct icmp_error *e, const struct ss_flow *flow)
+{
+	return ss_csum_diff_addr(&e->quoted.local.addr, &flow->local.addr) +
+	       ss_csum_diff_addr(&e->quoted.remote.addr, &flow->remote.addr);
+}
+
+static __always_inline __u64 icmp_ports_diff(const struct icmp_error *e, const struct ss_flow *flow)
+{
+	return ss_csum_diff16(e->quoted.local.port, flow->local.port) +
+	       ss_csum_diff16(e->quoted.remote.port, flow->remote.port);
+}
+
+/* The error was sent to where the quoted packet came from; now to this host's own address, @to. */
+static __always_inline long icmp_destination(struct __sk_buff *skb, const struct icmp_error *e,
+					     const struct ss_addr *to)
+{
+	__u32 daddr = L3_OFFSET + __builtin_offsetof(struct iphdr, daddr);
+
+	if (e->is_ip6)
+		return bpf_skb_store_bytes(skb, L3_OFFSET + IPV6_DADDR_OFFSET, to, sizeof(*to), 0);
+	return bpf_skb_store_bytes(skb, daddr, &to->w[3], sizeof(to->w[3]), 0) |
+	       bpf_l3_csum_replace(skb, L3_OFFSET + IPV4_CHECK_OFFSET, e->to.w[3], to->w[3],
+				   sizeof(to->w[3]));
+}
+
+/* The quoted addresses and ports become those of @flow. */
+static __always_inline long icmp_quote(struct __sk_buff *skb, const struct icmp_error *e,
+				       const struct ss_flow *flow)
+{
+	__be16 ports[] = { flow->local.port, flow->remote.port };
+	__u32 quote = e->l4 + ICMP_HEADER;
+	long err;
+
+	if (e->is_ip6) {
+		struct ipv6_addrs addrs = { flow->local.addr, flow->remote.addr };
+
+		err = bpf_skb_store_bytes(skb, quote + IPV6_ADDRS_OFFSET, &addrs, sizeof(addrs), 0);
+	} else {
+		struct ipv4_addrs addrs = { flow->local.addr.w[3], flow->remote.addr.w[3] };
+		__u32 diff = ss_csum_to32(icmp_addrs_diff(e, flow));
+
+		err = bpf_skb_store_bytes(skb, quote + IPV4_ADDRS_OFFSET, &addrs, sizeof(addrs), 0);
+		err |= bpf_l3_csum_replace(skb, quote + IPV4_CHECK_OFFSET, 0, diff, 0);
+	}
+	return err | bpf_skb_store_bytes(skb, e->ports, ports, sizeof(ports), 0);
+}
+
+static __always_inline long icmp_apply(struct __sk_buff *skb, const struct icmp_error *e,
+				       const struct ss_flow *flow)
+{
+	__u64 diff = icmp_ports_diff(e, flow);
+	long err = icmp_quote(skb, e, flow);
+
+	if (e->is_ip6)
+		diff += icmp_addrs_diff(e, flow);
+	if (ss_addr_equal(&e->to, &e->quoted.local.addr)) {
+		if (e->is_ip6)
+			diff += ss_csum_diff_addr(&e->to, &flow->local.addr);
+		err |= icmp_destination(skb, e, &flow->local.addr);
+	}
+	/*
+	 * BPF_F_PSEUDO_HDR is not for this: IPv6 has no header checksum, so that all changes
+	 * together leave the sum over the packet (CHECKSUM_COMPLETE) as it was.
+	 */
+	return err | bpf_l4_csum_replace(skb, e->l4 + ICMP_CHECK_OFFSET, 0, ss_csum_to32(diff), 0);
+}
+
+/* Any packet that is not TCP. */
+static __noinline void icmp_translate(struct __sk_buff *skb)
+{
+	const struct ss_flow *known;
+	struct icmp_error e = {};
+	struct ss_flow flow;
+
+	if (!(skb->protocol == SS_BE16(ETH_P_IP) && icmp_parse4(skb, &e)) &&
+	    !(skb->protocol == SS_BE16(ETH_P_IPV6) && icmp_parse6(skb, &e)))
+		return;
+	known = bpf_map_lookup_elem(&wire_flows, &e.quoted);
+	if (!known)
+		return;
+	flow = *known;
+	if (!is_sent_as(skb, &flow, &e.quoted))
+		return;
+	if (icmp_apply(skb, &e, &flow))
+		count(SS_HOST_error_helper);
+	else
+		count(SS_HOST_icmp_translated);
+}
+
+#endif
