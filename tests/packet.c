@@ -41,33 +41,39 @@ static int is_ipv4(const struct packet_buf *p)
 	return p->bytes[p->l3] >> 4 == 4;
 }
 
-/* The TCP checksum over the pseudo-header and the segment; 0 if the field in place is right. */
-static uint16_t tcp_sum(const struct packet_buf *p)
+/*
+ * The checksum of @proto over the pseudo-header, which ICMP in IPv4 has not, and what follows; 0 if
+ * the field in place is right.
+ */
+static uint16_t l4_sum(const struct packet_buf *p, unsigned proto)
 {
 	const uint8_t *l3 = p->bytes + p->l3;
+	uint32_t sum = 0;
 	unsigned len;
-	uint32_t sum;
 
 	if (is_ipv4(p)) {
 		len = get16(l3 + 2) - (p->l4 - p->l3);
-		sum = sum16(l3 + 12, 8, IPPROTO_TCP + len);
+		if (proto != IPPROTO_ICMP)
+			sum = sum16(l3 + 12, 8, proto + len);
 	} else {
 		len = get16(l3 + 4) + 40 - (p->l4 - p->l3);
-		sum = sum16(l3 + 8, 32, IPPROTO_TCP + len);
+		sum = sum16(l3 + 8, 32, proto + len);
 	}
 	return fold(sum16(p->bytes + p->l4, len, sum));
 }
 
+static void ipv4_checksum(uint8_t *ip)
+{
+	put16(ip + 10, 0);
+	put16(ip + 10, fold(sum16(ip, (ip[0] & 15) * 4, 0)));
+}
+
 void packet_checksum(struct packet_buf *p)
 {
-	uint8_t *l3 = p->bytes + p->l3;
-
-	if (is_ipv4(p)) {
-		put16(l3 + 10, 0);
-		put16(l3 + 10, fold(sum16(l3, (l3[0] & 15) * 4, 0)));
-	}
+	if (is_ipv4(p))
+		ipv4_checksum(p->bytes + p->l3);
 	put16(p->bytes + p->l4 + 16, 0);
-	put16(p->bytes + p->l4 + 16, tcp_sum(p));
+	put16(p->bytes + p->l4 + 16, l4_sum(p, IPPROTO_TCP));
 }
 
 int packet_checksum_ok(const struct packet_buf *p)
@@ -76,7 +82,7 @@ int packet_checksum_ok(const struct packet_buf *p)
 
 	if (is_ipv4(p) && fold(sum16(l3, (l3[0] & 15) * 4, 0)))
 		return 0;
-	return tcp_sum(p) == 0;
+	return l4_sum(p, IPPROTO_TCP) == 0;
 }
 
 static void put(struct packet_buf *p, const void *data, unsigned len)
@@ -190,6 +196,48 @@ void packet_build(struct packet_buf *p, const struct packet_spec *spec)
 	if (spec->payload_len)
 		put(p, spec->payload, spec->payload_len);
 	packet_checksum(p);
+}
+
+/* Ethernet and IP header of an error with @len bytes of ICMP. */
+static void put_icmp_headers(struct packet_buf *p, const struct icmp_spec *spec, unsigned len)
+{
+	struct packet_spec ip = { .ip_options = spec->ip_options,
+				  .ip_options_len = spec->ip_options_len };
+	struct ss_endpoint src, dst;
+	int err;
+
+	err = endpoint_parse(spec->src, &src) | endpoint_parse(spec->dst, &dst);
+	assert(!err);
+	(void)err;
+	p->l3 = 14;
+	if (ss_addr_is_v4(&dst.addr)) {
+		put_ethernet(p, &ip, ETH_P_IP);
+		put_ipv4(p, &ip, &src, &dst, len);
+		p->bytes[p->l3 + 9] = IPPROTO_ICMP;
+		if (spec->ip_options_len)
+			put(p, spec->ip_options, spec->ip_options_len);
+		ipv4_checksum(p->bytes + p->l3);
+	} else {
+		put_ethernet(p, &ip, ETH_P_IPV6);
+		put_ipv6(p, &ip, &src, &dst, len);
+		p->bytes[p->l3 + 6] = IPPROTO_ICMPV6;
+	}
+	p->l4 = p->len;
+}
+
+void packet_build_icmp(struct packet_buf *p, const struct icmp_spec *spec,
+		       const struct packet_buf *about)
+{
+	uint8_t icmp[8] = { spec->type, spec->code, 0, 0, 0, 0, 1280 >> 8, 1280 & 0xff };
+	unsigned quoted = about->len - about->l3;
+
+	if (spec->quoted)
+		quoted = about->l4 - about->l3 + spec->quoted;
+	memset(p, 0, sizeof(*p));
+	put_icmp_headers(p, spec, sizeof(icmp) + quoted);
+	put(p, icmp, sizeof(icmp));
+	put(p, about->bytes + about->l3, quoted);
+	put16(p->bytes + p->l4 + 2, l4_sum(p, is_ipv4(p) ? IPPROTO_ICMP : IPPROTO_ICMPV6));
 }
 
 static const char *endpoint_text(const struct packet_buf *p, unsigned addr4, unsigned addr6,

@@ -16,7 +16,7 @@ struct packet_buf {
 	uint8_t bytes[PACKET_MAX];
 	unsigned len;
 	unsigned l3; /* offset of the IP header */
-	unsigned l4; /* offset of the TCP header */
+	unsigned l4; /* offset of the TCP or ICMP header */
 };
 
 /* What packet_build() puts into a packet. */
@@ -37,6 +37,19 @@ struct packet_spec {
 
 /* Builds the packet that @spec describes. Asserts that it is well formed. */
 void packet_build(struct packet_buf *p, const struct packet_spec *spec);
+
+/* An ICMP or ICMPv6 error. */
+struct icmp_spec {
+	const char *src, *dst; /* as in packet_spec; the ports do not matter */
+	uint8_t type, code;
+	unsigned quoted; /* how many bytes of the TCP packet are quoted; 0: all */
+	const void *ip_options; /* IPv4 options */
+	unsigned ip_options_len;
+};
+
+/* Builds the error that @spec describes about the packet @about. */
+void packet_build_icmp(struct packet_buf *p, const struct icmp_spec *spec,
+		       const struct packet_buf *about);
 
 /* Sets the IP header's checksum (IPv4) and the TCP checksum after bytes were changed. */
 void packet_checksum(struct packet_buf *p);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Steps 3, 5 and 10 of a connection, packet in, packet out: the TC programs of a host.
+ * Steps 3, 5 and 10 of a connection, and ICMP errors about it, packet in, packet out: the TC
+ * programs of a host.
  *
  * Ingress runs by BPF_PROG_TEST_RUN. Egress cannot: there every packet has a plain socket, which
  * the program leaves alone. So it sits on a veth interface, and packets are sent through it from a
@@ -428,18 +429,24 @@ static int socket_at(const char *text)
 	return fd;
 }
 
-static void listening(struct pair *p)
+static void listening_at(struct pair *p, const char *text)
 {
-	p->listener = socket_at(p->ip6 ? LISTEN6 : LISTEN4);
+	p->listener = socket_at(text);
 	assert_int_equal(listen(p->listener, 8), 0);
 }
 
-static void established(struct pair *p)
+static void listening(struct pair *p)
+{
+	listening_at(p, p->ip6 ? LISTEN6 : LISTEN4);
+}
+
+/* The client's address, connected to @text. */
+static void connected(struct pair *p, const char *text)
 {
 	struct sockaddr_storage addr;
-	socklen_t len = sockaddr_fill(&addr, p->ip6 ? LISTEN6 : LISTEN4);
+	socklen_t len = sockaddr_fill(&addr, text);
 
-	listening(p);
+	listening_at(p, text);
 	p->client = socket_at(p->ip6 ? CLIENT6 : CLIENT4);
 	/* a new IPv6 address can be used when the kernel has got round to it */
 	for (int i = 0; connect(p->client, (struct sockaddr *)&addr, len); i++) {
@@ -449,6 +456,11 @@ static void established(struct pair *p)
 	}
 	p->server = accept(p->listener, NULL, NULL);
 	assert_true(p->server >= 0);
+}
+
+static void established(struct pair *p)
+{
+	connected(p, p->ip6 ? LISTEN6 : LISTEN4);
 }
 
 /* The server's socket is a redirected connection of the service @vip. */
@@ -890,6 +902,282 @@ static void synacks(void **state)
 	rows_done();
 }
 
+/* --- ICMP errors ----------------------------------------------------------------------------- */
+
+/* What is known of the connection that an error is about. */
+enum known {
+	ALIVE,
+	UNKNOWN, /* nothing */
+	CLOSED, /* the map has an entry, but the socket is gone */
+	PLAIN, /* the map has an entry, but the socket's packets are not rewritten */
+	ELSEWHERE, /* the map has an entry, but the socket's packets go to another server */
+};
+
+/* What a client sends directly, and a server as the service; and how their kernels know it. */
+#define ROUTER4 "10.0.2.9:1"
+#define ROUTER6 "[fd00:2::9]:1"
+#define HELLO .payload = "hello", .payload_len = 5
+#define SENT_BY_CLIENT4(...) FROM(CLIENT4, LISTEN4, "PA", HELLO, ##__VA_ARGS__)
+#define SENT_BY_CLIENT6 FROM(CLIENT6, LISTEN6, "PA", HELLO)
+#define SENT_BY_SERVER4(...) FROM(VIP4, CLIENT4, "PA", HELLO, ##__VA_ARGS__)
+#define SENT_BY_SERVER6 FROM(VIP6, CLIENT6, "PA", HELLO)
+
+#define ERROR(from, to, number, ...)                                  \
+	{                                                             \
+		.src = from, .dst = to, .type = number, ##__VA_ARGS__ \
+	}
+#define TO_CLIENT4(number, ...) ERROR(ROUTER4, CLIENT4, number, ##__VA_ARGS__), SENT_BY_CLIENT4()
+#define TO_CLIENT6(number, ...) ERROR(ROUTER6, CLIENT6, number, ##__VA_ARGS__), SENT_BY_CLIENT6
+#define TO_SERVICE4(number, ...) ERROR(ROUTER4, VIP4, number, ##__VA_ARGS__), SENT_BY_SERVER4()
+#define TO_SERVICE6(number, ...) ERROR(ROUTER6, VIP6, number, ##__VA_ARGS__), SENT_BY_SERVER6
+#define QUOTE(offset, s) .poke = POKE(TCP, 8 + (offset), s)
+#define TOO_BIG4 3, .code = 4
+#define TOO_BIG6 2
+
+static const struct icmp_row {
+	const char *why;
+	struct icmp_spec error;
+	struct packet_spec about; /* what is quoted: as it was on the wire */
+	bool translated;
+	enum known known;
+	struct poke poke; /* AT_TCP: from the ICMP header */
+	unsigned shorter; /* the IP header says that the packet is that much shorter */
+} icmp_rows[] = {
+	{ "too big", TO_CLIENT4(TOO_BIG4), true },
+	{ "too big, 8 bytes quoted", TO_CLIENT4(TOO_BIG4, .quoted = 8), true },
+	{ "too big, odd length", TO_CLIENT4(TOO_BIG4, .quoted = 23), true },
+	{ "network unreachable", TO_CLIENT4(3), true },
+	{ "prohibited", TO_CLIENT4(3, .code = 13), true },
+	{ "time exceeded", TO_CLIENT4(11), true },
+	{ "parameter problem", TO_CLIENT4(12), true },
+	{ "IPv4 options", TO_CLIENT4(TOO_BIG4, IPOPT(NOP4)), true },
+	{ "quoted IPv4 options", ERROR(ROUTER4, CLIENT4, TOO_BIG4),
+	  SENT_BY_CLIENT4(IPOPT(NOP4 NOP4)), true },
+	{ "IPv4 options in both, 8 bytes quoted",
+	  ERROR(ROUTER4, CLIENT4, TOO_BIG4, IPOPT(NOP4 NOP4 NOP4), .quoted = 8),
+	  SENT_BY_CLIENT4(IPOPT(NOP4)), true },
+	{ "from the server itself", ERROR(LISTEN4, CLIENT4, 3, .code = 3), SENT_BY_CLIENT4(),
+	  true },
+	{ "too big, to the service", TO_SERVICE4(TOO_BIG4), true },
+	{ "too big, to the service, 8 bytes quoted", TO_SERVICE4(TOO_BIG4, .quoted = 8), true },
+	{ "too big, to the service, IPv4 options", TO_SERVICE4(TOO_BIG4, IPOPT(NOP4)), true },
+	{ "too big, about the service's packet, to the server", ERROR(ROUTER4, LISTEN4, TOO_BIG4),
+	  SENT_BY_SERVER4(), true },
+	{ "too big, about the service's packet, to yet another address",
+	  ERROR(ROUTER4, "10.0.3.9:1", TOO_BIG4), SENT_BY_SERVER4(), true },
+	{ "v6 too big", TO_CLIENT6(TOO_BIG6), true },
+	{ "v6 too big, 8 bytes quoted", TO_CLIENT6(TOO_BIG6, .quoted = 8), true },
+	{ "v6 too big, odd length", TO_CLIENT6(TOO_BIG6, .quoted = 23), true },
+	{ "v6 unreachable", TO_CLIENT6(1, .code = 4), true },
+	{ "v6 time exceeded", TO_CLIENT6(3), true },
+	{ "v6 parameter problem", TO_CLIENT6(4), true },
+	{ "v6 too big, to the service", TO_SERVICE6(TOO_BIG6), true },
+	{ "v6 too big, to the service, 8 bytes quoted", TO_SERVICE6(TOO_BIG6, .quoted = 8), true },
+	{ "v6 too big, about the service's packet, to the server",
+	  ERROR(ROUTER6, LISTEN6, TOO_BIG6), SENT_BY_SERVER6, true },
+	{ "v6 too big, about the service's packet, to yet another address",
+	  ERROR(ROUTER6, "[fd00:3::9]:1", TOO_BIG6), SENT_BY_SERVER6, true },
+
+	/* Not about a packet that was rewritten. */
+	{ "nothing known", TO_CLIENT4(TOO_BIG4), .known = UNKNOWN },
+	{ "closed", TO_CLIENT4(TOO_BIG4), .known = CLOSED },
+	{ "not redirected", TO_CLIENT4(TOO_BIG4), .known = PLAIN },
+	{ "redirected elsewhere", TO_CLIENT4(TOO_BIG4), .known = ELSEWHERE },
+	{ "service's, closed", TO_SERVICE4(TOO_BIG4), .known = CLOSED },
+	{ "service's, another service's", TO_SERVICE4(TOO_BIG4), .known = ELSEWHERE },
+	{ "about another port's packet", ERROR(ROUTER4, CLIENT4, TOO_BIG4),
+	  FROM("10.0.1.2:40001", LISTEN4, "A") },
+	{ "about a packet to the service", ERROR(ROUTER4, CLIENT4, TOO_BIG4),
+	  FROM(CLIENT4, VIP4, "S") },
+	{ "v6 nothing known", TO_CLIENT6(TOO_BIG6), .known = UNKNOWN },
+	{ "v6 closed", TO_CLIENT6(TOO_BIG6), .known = CLOSED },
+	{ "v6 not redirected", TO_CLIENT6(TOO_BIG6), .known = PLAIN },
+	{ "v6 redirected elsewhere", TO_CLIENT6(TOO_BIG6), .known = ELSEWHERE },
+	{ "v6 service's, another service's", TO_SERVICE6(TOO_BIG6), .known = ELSEWHERE },
+
+	/* No errors, or not understood. */
+	{ "echo reply", TO_CLIENT4(0) },
+	{ "source quench", TO_CLIENT4(4) },
+	{ "redirect", TO_CLIENT4(5) },
+	{ "echo", TO_CLIENT4(8) },
+	{ "v6 type 0", TO_CLIENT6(0) },
+	{ "v6 type 5", TO_CLIENT6(5) },
+	{ "v6 echo", TO_CLIENT6(128) },
+	{ "v6 redirect", TO_CLIENT6(137) },
+	{ "7 bytes quoted", TO_CLIENT4(TOO_BIG4, .quoted = 7) },
+	{ "7 bytes quoted, padding", TO_CLIENT4(TOO_BIG4, .quoted = 8), .shorter = 1 },
+	{ "quote of a UDP packet", TO_CLIENT4(TOO_BIG4), QUOTE(9, "\x11") },
+	{ "quote of a later fragment", TO_CLIENT4(TOO_BIG4), QUOTE(6, "\x20\1") },
+	{ "quoted version 6", TO_CLIENT4(TOO_BIG4), QUOTE(0, "\x65") },
+	{ "quoted ihl 4", TO_CLIENT4(TOO_BIG4), QUOTE(0, "\x44") },
+	{ "quoted ihl 15, beyond the packet", TO_CLIENT4(TOO_BIG4, .quoted = 8), QUOTE(0, "\x4f") },
+	{ "fragment", TO_CLIENT4(TOO_BIG4), .poke = POKE(IP, 6, "\x20\0") },
+	{ "ihl 4", TO_CLIENT4(TOO_BIG4), .poke = POKE(IP, 0, "\x44") },
+	{ "not ICMP", TO_CLIENT4(TOO_BIG4), .poke = POKE(IP, 9, "\x11") },
+	{ "v6 7 bytes quoted", TO_CLIENT6(TOO_BIG6, .quoted = 7) },
+	{ "v6 7 bytes quoted, padding", TO_CLIENT6(TOO_BIG6, .quoted = 8), .shorter = 1 },
+	{ "v6 quote of a UDP packet", TO_CLIENT6(TOO_BIG6), QUOTE(6, "\x11") },
+	{ "v6 quote of a fragment", TO_CLIENT6(TOO_BIG6), QUOTE(6, "\x2c") },
+	{ "v6 quoted version 4", TO_CLIENT6(TOO_BIG6), QUOTE(0, "\x45") },
+	{ "v6 extension header", TO_CLIENT6(TOO_BIG6), .poke = POKE(IP, 6, "\0") },
+	{ "v6 ICMP of IPv4", TO_CLIENT6(TOO_BIG6), .poke = POKE(IP, 6, "\1") },
+};
+
+static bool text_is_ip6(const char *endpoint)
+{
+	return endpoint[0] == '[';
+}
+
+/* The error is about what this host sent as server. */
+static bool is_about_server(const struct icmp_row *row)
+{
+	return !strcmp(row->about.src, text_is_ip6(row->about.src) ? VIP6 : VIP4);
+}
+
+/* What the kernel sent: the packet of the row before it was rewritten. */
+static struct packet_spec icmp_origin(const struct icmp_row *row)
+{
+	bool ip6 = text_is_ip6(row->about.src);
+	struct packet_spec origin = row->about;
+
+	if (is_about_server(row))
+		origin.src = ip6 ? LISTEN6 : LISTEN4;
+	else
+		origin.dst = ip6 ? VIP6 : VIP4;
+	return origin;
+}
+
+/* The kernel's flow and that of the wire: as client to the service, or as server of it. */
+static void icmp_flows(const struct icmp_row *row, struct ss_flow *flow, struct ss_flow *wire)
+{
+	bool ip6 = text_is_ip6(row->about.src);
+	struct ss_endpoint client = endpoint(ip6 ? CLIENT6 : CLIENT4);
+	struct ss_endpoint server = endpoint(ip6 ? LISTEN6 : LISTEN4);
+	struct ss_endpoint vip = endpoint(ip6 ? VIP6 : VIP4);
+
+	if (is_about_server(row)) {
+		*flow = (struct ss_flow){ server, client };
+		*wire = (struct ss_flow){ vip, client };
+	} else {
+		*flow = (struct ss_flow){ client, vip };
+		*wire = (struct ss_flow){ client, server };
+	}
+}
+
+/* A connection as the row wants it: in the map, and with a socket that has state. */
+static void icmp_connect(const struct icmp_row *row, struct pair *pair)
+{
+	bool ip6 = text_is_ip6(row->about.src), server = is_about_server(row);
+	struct ss_conn conn = { .role = server ? SS_ROLE_SERVER : SS_ROLE_CLIENT };
+	struct ss_flow wire;
+
+	*pair = (struct pair){ ip6, -1, -1, -1 };
+	icmp_flows(row, &conn.flow, &wire);
+	if (row->known == UNKNOWN)
+		return;
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.wire_flows), &wire, &conn.flow, 0), 0);
+	if (row->known == CLOSED)
+		return;
+	connected(pair, server ? (ip6 ? LISTEN6 : LISTEN4) : (ip6 ? VIP6 : VIP4));
+	conn.wire = server ? wire.local : wire.remote;
+	conn.rewrite = row->known != PLAIN;
+	if (row->known == ELSEWHERE)
+		conn.wire.addr.w[3] ^= SS_BE32(255);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns),
+					     server ? &pair->server : &pair->client, &conn, 0),
+			 0);
+}
+
+static void icmp_disconnect(const struct icmp_row *row, struct pair *pair)
+{
+	struct ss_flow flow, wire;
+
+	pair_close(pair);
+	icmp_flows(row, &flow, &wire);
+	(void)bpf_map_delete_elem(bpf_map__fd(skel->maps.wire_flows), &wire);
+}
+
+static void icmp_build(const struct icmp_row *row, struct packet_buf *p)
+{
+	struct packet_buf about;
+	uint8_t *len;
+
+	packet_build(&about, &row->about);
+	packet_build_icmp(p, &row->error, &about);
+	if (row->poke.len)
+		memcpy(p->bytes + (row->poke.base == AT_IP ? p->l3 : p->l4) + row->poke.off,
+		       row->poke.bytes, row->poke.len);
+	len = p->bytes + p->l3 + (is_ip6(p) ? 5 : 3);
+	*len -= row->shorter;
+}
+
+/* The error about the packet that the kernel knows; only its TCP checksum is that of the wire. */
+static void icmp_want(const struct icmp_row *row, struct packet_buf *want)
+{
+	struct packet_spec origin = icmp_origin(row);
+	struct icmp_spec error = row->error;
+	struct packet_buf about, sent;
+
+	packet_build(&about, &origin);
+	packet_build(&sent, &row->about);
+	memcpy(about.bytes + about.l4 + 16, sent.bytes + sent.l4 + 16, 2);
+	if (!strcmp(error.dst, row->about.src))
+		error.dst = origin.src;
+	packet_build_icmp(want, &error, &about);
+}
+
+static void icmp_run(const struct icmp_row *row)
+{
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	icmp_build(row, &in);
+	want = in;
+	if (row->translated)
+		icmp_want(row, &want);
+	watch_start(&counters);
+	verdict = tc_run(ingress, &in, &out);
+	if (verdict != TC_NEXT)
+		row_failed(row->why, "verdict %u", verdict);
+	watch_expect(&counters, row->translated ? C(icmp_translated) : 0, row->why);
+	packet_expect(&want, &out, row->why);
+}
+
+/* The row's packet, cut before eight bytes of TCP are quoted: left as it is. */
+static void icmp_cut(const struct icmp_row *row)
+{
+	struct packet_buf in, out;
+	unsigned end;
+
+	icmp_build(row, &in);
+	end = in.l4 + 8 + (is_ip6(&in) ? 40 : (in.bytes[in.l4 + 8] & 15) * 4) + 8;
+	if (end > in.len)
+		end = in.len;
+	watch_start(&counters);
+	for (unsigned len = in.l3 + (is_ip6(&in) ? 40 : 20); len < end; len++) {
+		in.len = len;
+		if (tc_run(ingress, &in, &out) != TC_NEXT)
+			row_failed(row->why, "dropped at length %u", len);
+		packet_expect(&in, &out, row->why);
+	}
+	watch_expect(&counters, 0, row->why);
+}
+
+static void icmp_table(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(icmp_rows); i++) {
+		struct pair pair;
+
+		icmp_connect(&icmp_rows[i], &pair);
+		icmp_run(&icmp_rows[i]);
+		icmp_cut(&icmp_rows[i]);
+		icmp_disconnect(&icmp_rows[i], &pair);
+	}
+	rows_done();
+}
+
 /* --- egress ---------------------------------------------------------------------------------- */
 
 /* What the map of late packets holds while a row's packet is sent; "local" is the host's end. */
@@ -1186,13 +1474,15 @@ static int ingress_setup(void **state)
 	return 0;
 }
 
-/* This host has the server's and the client's address: both ends of a connection are here. */
-static int collision_setup(void **state)
+/* This host has all addresses: both ends of a connection are here. */
+static int sockets_setup(void **state)
 {
 	(void)state;
 	network_setup();
-	shell("for a in " DIP4 " 10.0.1.2; do ip addr add $a/32 dev lo || exit 1; done");
-	shell("for a in " DIP6 " fd00:1::2; do ip addr add $a/128 dev lo nodad || exit 1; done");
+	shell("for a in " DIP4 " 10.0.1.2 10.99.0.1; do ip addr add $a/32 dev lo || exit 1; done");
+	shell("for a in " DIP6
+	      " fd00:1::2 fd00:99::1; do ip addr add $a/128 dev lo nodad || exit 1; "
+	      "done");
 	return 0;
 }
 
@@ -1234,10 +1524,13 @@ int main(void)
 		cmocka_unit_test(ingress_table),
 		cmocka_unit_test(ingress_truncated),
 	};
-	const struct CMUnitTest collision_tests[] = {
+	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),	cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions),	cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),
+		cmocka_unit_test(icmp_table),
+		cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions),
+		cmocka_unit_test(half_open_collisions),
 	};
 	const struct CMUnitTest egress_tests[] = {
 		cmocka_unit_test(egress_table),
@@ -1246,7 +1539,7 @@ int main(void)
 	int failed;
 
 	failed = cmocka_run_group_tests(ingress_tests, ingress_setup, NULL) +
-		 cmocka_run_group_tests(collision_tests, collision_setup, NULL) +
+		 cmocka_run_group_tests(socket_tests, sockets_setup, NULL) +
 		 cmocka_run_group_tests(egress_tests, egress_setup, egress_teardown);
 	host_bpf__destroy(skel);
 	return failed != 0;

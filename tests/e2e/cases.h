@@ -32,6 +32,7 @@
 	X(blocked_balancer, "the balancer path carries SYNs only", BOTH)                      \
 	X(blocked_retry, "no direct path to the second choice", BOTH)                         \
 	X(blocked_later, "the direct path fails during a transfer", BOTH)                     \
+	X(path_mtu, "the way to the server is narrower than its links", BOTH)                 \
 	X(no_host_programs, "a client without host programs", BOTH)                           \
 	X(listener_first, "a server that listened before the programs were loaded", BOTH)     \
 	X(adopted_callbacks, "a listener that was there first costs no calls for data", BOTH) \
