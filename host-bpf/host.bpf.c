@@ -8,6 +8,7 @@
  *   ingress.h            3       what a balancer did to a SYN is undone
  *   blocked.h            7, 9    a direct path that carries nothing
  *   egress.h             5, 9, 10  packets get the addresses of the wire
+ *   icmp.h               ICMP errors about such packets get the kernel's addresses
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

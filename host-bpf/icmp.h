@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Beside step 9: ICMP errors about packets that egress rewrote.
+ * Step 9, the way back: ICMP errors about packets that egress rewrote.
  *
  * A router quotes a packet as it was on the wire, and the kernel looks for its socket by what is
  * quoted: without this, a path MTU smaller than the interface's would swallow a redirected
