@@ -17,29 +17,16 @@
 
 #include <sidestep/counters.h>
 
+static int up(const struct pins *pins, const struct config *config, const struct options *options,
+	      struct error *err)
+{
+	(void)options;
+	return balancer_up(pins, config->balancer, err);
+}
+
 int cmd_balancer_up(const struct options *options, char **argv)
 {
-	struct config *config;
-	struct error err = {};
-	struct pins pins;
-	int lock, ret;
-
-	if (config_load(argv[0], &config, &err))
-		return command_fail(&err);
-	if (!config->balancer) {
-		config_free(config);
-		(void)error_set(&err, 0,
-				"%s: no \"balancer\" section; expected one for: balancer up",
-				argv[0]);
-		return command_fail(&err);
-	}
-	ret = command_begin(options, "balancer", &pins, &lock, &err);
-	if (!ret) {
-		ret = balancer_up(&pins, config->balancer, &err);
-		close(lock);
-	}
-	config_free(config);
-	return ret ? command_fail(&err) : 0;
+	return command_up(options, "balancer", argv[0], up);
 }
 
 int cmd_balancer_down(const struct options *options, char **argv)

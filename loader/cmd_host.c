@@ -11,28 +11,15 @@
 #include "host.h"
 #include "tc.h"
 
+static int up(const struct pins *pins, const struct config *config, const struct options *options,
+	      struct error *err)
+{
+	return host_up(pins, config->host, options->cgroup, err);
+}
+
 int cmd_host_up(const struct options *options, char **argv)
 {
-	struct config *config;
-	struct error err = {};
-	struct pins pins;
-	int lock, ret;
-
-	if (config_load(argv[0], &config, &err))
-		return command_fail(&err);
-	if (!config->host) {
-		config_free(config);
-		(void)error_set(&err, 0, "%s: no \"host\" section; expected one for: host up",
-				argv[0]);
-		return command_fail(&err);
-	}
-	ret = command_begin(options, "host", &pins, &lock, &err);
-	if (!ret) {
-		ret = host_up(&pins, config->host, options->cgroup, &err);
-		close(lock);
-	}
-	config_free(config);
-	return ret ? command_fail(&err) : 0;
+	return command_up(options, "host", argv[0], up);
 }
 
 int cmd_host_down(const struct options *options, char **argv)

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "command.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "address.h"
+#include "config.h"
 #include "platform.h"
 #include "version.h"
 
@@ -27,6 +30,30 @@ int command_begin(const struct options *options, const char *component, struct p
 		return ret;
 	*lock = platform_lock(options->pin_dir, err);
 	return *lock < 0 ? *lock : 0;
+}
+
+int command_up(const struct options *options, const char *component, const char *path,
+	       int (*up)(const struct pins *pins, const struct config *config,
+			 const struct options *options, struct error *err))
+{
+	struct config *config;
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	if (config_load(path, &config, &err))
+		return command_fail(&err);
+	if (strcmp(component, "host") ? !config->balancer : !config->host)
+		ret = error_set(&err, -EINVAL, "%s: no \"%s\" section; expected one for: %s up",
+				path, component, component);
+	else
+		ret = command_begin(options, component, &pins, &lock, &err);
+	if (!ret) {
+		ret = up(&pins, config, options, &err);
+		close(lock);
+	}
+	config_free(config);
+	return ret ? command_fail(&err) : 0;
 }
 
 int command_print_json(json_t *value)

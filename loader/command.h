@@ -56,6 +56,15 @@ int command_fail(const struct error *err);
 int command_begin(const struct options *options, const char *component, struct pins *pins,
 		  int *lock, struct error *err);
 
+/*
+ * "COMPONENT up FILE": reads the file @path, whose section @component must be there, begins, and
+ * has @up do it. Returns the exit status.
+ */
+struct config;
+int command_up(const struct options *options, const char *component, const char *path,
+	       int (*up)(const struct pins *pins, const struct config *config,
+			 const struct options *options, struct error *err));
+
 /* Prints @value as JSON and frees it. Returns 0, the exit status. */
 int command_print_json(json_t *value);
 
