@@ -13,12 +13,10 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
+#include "kernel.h"
 #include "maps.h"
 
-#define AF_INET 2
-#define SOL_TCP 6
 #define TCP_SAVE_SYN 27
-#define TCP_LISTEN 10
 #define TCP_BPF_SOCK_OPS_CB_FLAGS 1008 /* Linux 6.12 */
 #define CGROUP_DEPTH_MAX 64
 

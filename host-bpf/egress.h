@@ -15,12 +15,10 @@
 #include <sidestep/option.h>
 
 #include "conn.h"
+#include "kernel.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "sockops.h"
-
-#define SOCK_RAW 3
-#define TCP_STATE_LISTEN 10
 
 enum egress_result {
 	EGRESS_PASS,
@@ -200,7 +198,7 @@ static __noinline int egress_stateless(struct __sk_buff *skb)
 static __always_inline int is_plain_socket(struct bpf_sock *sk)
 {
 	/* RSTs come from a per-processor raw control socket (up to 6.12), or from a listener */
-	return sk->type != SOCK_RAW && sk->state != TCP_STATE_LISTEN;
+	return sk->type != SOCK_RAW && sk->state != TCP_LISTEN;
 }
 
 static __always_inline enum egress_result egress(struct __sk_buff *skb)

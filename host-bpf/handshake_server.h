@@ -18,8 +18,6 @@
 #include "request.h"
 #include "sockops.h"
 
-#define SOL_TCP 6
-
 /* What the server makes of a SYN. */
 enum judgement {
 	JUDGED_PLAIN, /* no request */

@@ -16,15 +16,12 @@
 #include "blocked.h"
 #include "conn.h"
 #include "icmp.h"
+#include "kernel.h"
 #include "packet.h"
 #include "request.h"
 #include "rewrite.h"
 #include "socket.h"
 #include "sockops.h"
-
-#define TCP_TIME_WAIT 6
-#define TCP_LISTEN 10
-#define TCP_NEW_SYN_RECV 12
 
 #define PACKET_HOST 0 /* linux/if_packet.h */
 

@@ -9,11 +9,9 @@
 
 #include <sidestep/addr.h>
 
-#define AF_INET 2
-#define AF_INET6 10
+#include "kernel.h"
 
 #define TCP_FLAG_SYN 0x02
-#define TCP_FLAG_RST 0x04
 #define TCP_FLAG_ACK 0x10
 
 /*

@@ -19,7 +19,6 @@ struct lb_maps {
 	int tables;
 	int backend_cpu;
 	int counters;
-	int meta;
 };
 
 /* One service as it stands in the kernel. */

@@ -145,6 +145,14 @@ int pins_each(const struct pins *pins, const char *prefix,
 	return ret;
 }
 
+bool pins_is_kept(const struct pins_keep *keep, int ifindex)
+{
+	for (unsigned i = 0; i < keep->n; i++)
+		if (keep->ifindex[i] == ifindex)
+			return true;
+	return false;
+}
+
 int pins_commit(const struct pins *pins, struct error *err)
 {
 	struct ss_meta meta = {};

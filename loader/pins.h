@@ -58,6 +58,14 @@ int pins_use_for_maps(const struct pins *pins, struct bpf_object *object, struct
 int pins_each(const struct pins *pins, const char *prefix,
 	      int (*fn)(const struct pins *pins, const char *name, void *arg), void *arg);
 
+/* Interfaces whose programs stay when others are detached: @n interface indices. */
+struct pins_keep {
+	const int *ifindex;
+	unsigned n;
+};
+
+bool pins_is_kept(const struct pins_keep *keep, int ifindex);
+
 /* Writes this binary's version into the map "meta": from now on the folder is complete. */
 int pins_commit(const struct pins *pins, struct error *err);
 

@@ -193,28 +193,22 @@ int tc_attach(const struct pins *pins, int prog_fd, int ifindex, const char *int
 	return ret;
 }
 
-struct detach_keep {
-	const int *keep;
-	unsigned n;
-};
-
 static int detach_unless_kept(const struct pins *pins, const char *name, void *arg)
 {
-	const struct detach_keep *keep = arg;
+	const struct pins_keep *keep = arg;
 	struct tc_attached a;
 
 	if (tc_attached_parse(name, &a))
 		return 0;
-	for (unsigned i = 0; i < keep->n; i++)
-		if (keep->keep[i] == a.ifindex)
-			return 0;
+	if (pins_is_kept(keep, a.ifindex))
+		return 0;
 	detach(pins, name, &a);
 	return 0;
 }
 
 void tc_detach_others(const struct pins *pins, const int *keep, unsigned n)
 {
-	struct detach_keep arg = { keep, n };
+	struct pins_keep arg = { keep, n };
 
 	pins_each(pins, "", detach_unless_kept, &arg);
 }

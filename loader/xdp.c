@@ -193,21 +193,15 @@ static void detach(const struct pins *pins, const char *name)
 	xdp_program__close(prog);
 }
 
-struct detach_keep {
-	const int *keep;
-	unsigned n;
-};
-
 static int detach_unless_kept(const struct pins *pins, const char *name, void *arg)
 {
-	const struct detach_keep *keep = arg;
+	const struct pins_keep *keep = arg;
 	int ifindex = xdp_attached_ifindex(name);
 
 	if (!ifindex)
 		return 0;
-	for (unsigned i = 0; i < keep->n; i++)
-		if (keep->keep[i] == ifindex)
-			return 0;
+	if (pins_is_kept(keep, ifindex))
+		return 0;
 	detach(pins, name);
 	pins_unlink(pins, name);
 	return 0;
@@ -215,7 +209,7 @@ static int detach_unless_kept(const struct pins *pins, const char *name, void *a
 
 void xdp_detach_others(const struct pins *pins, const int *keep, unsigned n)
 {
-	struct detach_keep arg = { keep, n };
+	struct pins_keep arg = { keep, n };
 
 	pins_each(pins, "xdp_", detach_unless_kept, &arg);
 }

@@ -1262,7 +1262,6 @@ static int load(void **state)
 		.tables = bpf_map__fd(skel->maps.tables),
 		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
 		.counters = bpf_map__fd(skel->maps.counters),
-		.meta = bpf_map__fd(skel->maps.meta),
 	};
 	counters.fd = maps.counters;
 	return 0;

@@ -91,18 +91,6 @@ static void blocked_expire(void)
 
 /* --- talks that take their time ------------------------------------------------------------------ */
 
-static void listens_first(struct talk *talk, int fd)
-{
-	pattern_receive(fd, 4, 500);
-	echo_client(talk, fd);
-}
-
-static void speaks_first(struct talk *talk, int fd)
-{
-	pattern_send(fd, 4, 500);
-	echo_server(talk, fd);
-}
-
 /* talk_one() that takes at most @ms, and more than @least. */
 static void talk_timed(const struct family *family, bool server_first, long least, long ms)
 {

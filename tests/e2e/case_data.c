@@ -109,18 +109,6 @@ void case_idle(const struct family *family)
 
 /* --- the server speaks first ------------------------------------------------------------------- */
 
-static void listens_first(struct talk *talk, int fd)
-{
-	pattern_receive(fd, 4, 500);
-	echo_client(talk, fd);
-}
-
-static void speaks_first(struct talk *talk, int fd)
-{
-	pattern_send(fd, 4, 500);
-	echo_server(talk, fd);
-}
-
 void case_server_first(const struct family *family)
 {
 	talk_one(family, listens_first, speaks_first);

@@ -392,6 +392,18 @@ void stream_survives(struct talk *talk)
 	stream_finish(talk);
 }
 
+void listens_first(struct talk *talk, int fd)
+{
+	pattern_receive(fd, 4, 500);
+	echo_client(talk, fd);
+}
+
+void speaks_first(struct talk *talk, int fd)
+{
+	pattern_send(fd, 4, 500);
+	echo_server(talk, fd);
+}
+
 /* --- talks ------------------------------------------------------------------------------------ */
 
 struct talk *talk_new(const struct family *family, uint16_t vport, talk_role client,

@@ -71,6 +71,10 @@ void talk_one(const struct family *family, talk_role client, talk_role server);
 void echo_client(struct talk *talk, int fd);
 void echo_server(struct talk *talk, int fd);
 
+/* The same after some bytes from the server, which speaks first. */
+void listens_first(struct talk *talk, int fd);
+void speaks_first(struct talk *talk, int fd);
+
 /* Streams between c1 and the service "one", in both directions, as talk->stream says. */
 struct talk *stream_new(const struct family *family, unsigned long limit);
 struct talk *stream_begin(const struct family *family); /* an endless one that is under way */

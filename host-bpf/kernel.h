@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* Numbers of the kernel's that BPF programs cannot include the C library's headers for. */
+#ifndef SIDESTEP_HOST_KERNEL_H
+#define SIDESTEP_HOST_KERNEL_H
+
+#define AF_INET 2
+#define AF_INET6 10
+
+#define SOCK_RAW 3
+#define SOL_TCP 6
+
+/* States of a socket (include/net/tcp_states.h). */
+#define TCP_TIME_WAIT 6
+#define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
+
+#endif
