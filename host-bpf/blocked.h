@@ -13,8 +13,7 @@
 #define SIDESTEP_HOST_BLOCKED_H
 
 #include "conn.h"
-
-#define SECOND_NS 1000000000ULL
+#include "kernel.h"
 
 /* How long a backend counts as not reachable directly. */
 #define BLOCKED_NS (60 * SECOND_NS)

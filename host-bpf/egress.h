@@ -15,6 +15,7 @@
 #include <sidestep/option.h>
 
 #include "conn.h"
+#include "grant.h"
 #include "kernel.h"
 #include "packet.h"
 #include "rewrite.h"
@@ -93,68 +94,6 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	return conn_next_hop(conn, mac);
 }
 
-/* Step 5, the exchange: @vip becomes the source, the grant names what was the source. */
-static __always_inline void synack_exchange(struct __sk_buff *skb, struct packet *p, __u32 opt_off,
-					    __u32 form, const struct ss_endpoint *vip)
-{
-	struct ss_endpoint dip = packet_source(p);
-	struct ss_opt_head head = ss_opt_head(form & ~SS_GRANT_STRICT);
-	__u64 addr = ss_csum_diff_addr(&dip.addr, &vip->addr);
-	__u64 opt = ss_csum_diff_addr(&vip->addr, &dip.addr) +
-		    ss_csum_diff16(SS_BE16(SS_OPT_EXID | form), head.exid);
-	__u32 check = p->l4 + CHECK_OFFSET;
-	long err;
-
-	if (p->is_ip6) {
-		struct ss_opt_addr6 grant = { .head = head };
-
-		__builtin_memcpy(grant.addr, &dip.addr, sizeof(grant.addr));
-		err = bpf_skb_store_bytes(skb, opt_off, &grant, sizeof(grant), 0);
-	} else {
-		struct ss_opt_grant4 grant = { head, dip.addr.w[3], dip.port, 0 };
-
-		opt += ss_csum_diff16(vip->port, dip.port);
-		err = bpf_skb_store_bytes(skb, opt_off, &grant, sizeof(grant), 0);
-	}
-	err |= bpf_l4_csum_replace(skb, check, 0, ss_csum_to32(opt), 0);
-	if (err || !packet_headers(skb, p)) {
-		count(SS_HOST_error_helper);
-		return;
-	}
-	rewrite(skb, p, REWRITE_SOURCE, vip, ss_csum_to32(addr));
-}
-
-/*
- * The grant at the end of the SYN-ACK's options, where our own kernel writes it: 1 with its form
- * and the endpoint it names.
- */
-static __always_inline int synack_grant(struct __sk_buff *skb, const struct packet *p,
-					__u32 *opt_off, __u32 *form, struct ss_endpoint *names)
-{
-	union {
-		struct ss_opt_grant4 v4;
-		struct ss_opt_addr6 v6;
-	} grant = {};
-	__u32 len = p->is_ip6 ? sizeof(grant.v6) : sizeof(grant.v4);
-	__u32 forms = p->is_ip6 ? SS_FORMS_GRANT6 : SS_FORMS_GRANT4;
-
-	if (p->tcp->doff * 4 < sizeof(struct tcphdr) + len)
-		return 0;
-	*opt_off = p->l4 + p->tcp->doff * 4 - len;
-	names->port = p->tcp->source;
-	if (p->is_ip6) {
-		if (bpf_skb_load_bytes(skb, *opt_off, &grant.v6, sizeof(grant.v6)))
-			return 0;
-		__builtin_memcpy(&names->addr, grant.v6.addr, sizeof(names->addr));
-	} else {
-		if (bpf_skb_load_bytes(skb, *opt_off, &grant.v4, sizeof(grant.v4)))
-			return 0;
-		names->addr = ss_addr_v4(grant.v4.addr);
-		names->port = grant.v4.port;
-	}
-	return ss_opt_match((const __u8 *)&grant, forms, form) == SS_OPT_FOUND;
-}
-
 /* A packet without a full socket, as the shadow map knows it. */
 static __always_inline enum egress_result egress_late(struct __sk_buff *skb, struct packet *p)
 {
@@ -179,18 +118,17 @@ static __always_inline enum egress_result egress_late(struct __sk_buff *skb, str
 /* Step 5 and step 10: a packet without a full socket. */
 static __noinline int egress_stateless(struct __sk_buff *skb)
 {
-	struct ss_endpoint vip = {};
 	const struct ss_serve *served;
-	__u32 opt_off = 0, form = 0;
+	struct grant grant = {};
 	struct packet p = {};
 
 	if (!packet_parse(skb, &p))
 		return EGRESS_PASS;
-	if (!p.tcp->syn || !p.tcp->ack || !synack_grant(skb, &p, &opt_off, &form, &vip))
+	if (!p.tcp->syn || !p.tcp->ack || !grant_at_tail(skb, &p, &grant))
 		return egress_late(skb, &p);
-	served = bpf_map_lookup_elem(&serve, &vip);
-	if (served && !served->strict && form & SS_GRANT_STRICT)
-		synack_exchange(skb, &p, opt_off, form, &vip);
+	served = bpf_map_lookup_elem(&serve, &grant.names);
+	if (served && !served->strict && grant.form & SS_GRANT_STRICT)
+		grant_exchange(skb, &p, &grant);
 	return EGRESS_PASS;
 }
 

@@ -13,6 +13,7 @@
 #include "blocked.h"
 #include "conn.h"
 #include "sockops.h"
+#include "strict.h"
 
 /*
  * The first SYN and its first retransmission carry a request, later ones do not: a middlebox that
@@ -64,8 +65,13 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 		count(SS_HOST_client_state_full);
 		return;
 	}
+	if (strict_is_full()) {
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_state_full);
+		return;
+	}
 	conn->cb_flags =
-		callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
+		callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG |
+					  BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 /* RTO_CB: runs before the packet is sent again. */
@@ -94,7 +100,7 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 	if (!conn || conn->path != SS_PATH_ASKING)
 		return;
 	conn->request_len = 0;
-	if (conn->syn_retries >= REQUEST_SYNS)
+	if (conn->syn_retries >= REQUEST_SYNS || conn->reason)
 		return;
 	if (!ss_addr_is_v4(&conn->flow.remote.addr)) {
 		len = sizeof(struct ss_opt_addr6);
@@ -187,6 +193,19 @@ static __always_inline long grant_load(struct bpf_sock_ops *ctx, const struct ss
 	return 0;
 }
 
+/* STATE_CB: the state of a socket changes. */
+static __always_inline void client_state(struct bpf_sock_ops *ctx)
+{
+	__u32 before = ctx->args[0], now = ctx->args[1];
+	struct ss_conn *conn;
+
+	if (now != TCP_CLOSE)
+		return;
+	conn = client_conn(ctx);
+	if (conn && conn->strict)
+		strict_close(conn, before);
+}
+
 /* ACTIVE_ESTABLISHED_CB: the SYN-ACK is there, the third ACK is not sent yet. */
 static __always_inline void client_established(struct bpf_sock_ops *ctx)
 {
@@ -201,6 +220,8 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	err = grant_load(ctx, &conn->flow, &dip);
 	if (!conn->asked)
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_no_room);
+	else if (err && conn->reason) /* why it asked no more */
+		conn_decide(conn, SS_PATH_BALANCER, conn->reason);
 	else if (err == -ENOMSG && conn->syn_retries >= REQUEST_SYNS)
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_gave_up);
 	else if (err == -ENOMSG)
@@ -210,6 +231,8 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	else if (!prefix_covers(&backends, &dip.addr))
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_out_of_range);
 	else {
+		if (conn->strict && !ss_endpoint_equal(&conn->wire, &dip)) /* not from there */
+			strict_forget(conn);
 		path_begin(conn, &dip, ctx->bytes_acked);
 		return;
 	}

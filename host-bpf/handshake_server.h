@@ -175,6 +175,14 @@ static __always_inline int half_open_find(struct bpf_sock_ops *ctx, const struct
 	return 1;
 }
 
+/* Do packets for @vip leave with this host's own address? Without a grant the client cannot know. */
+static __always_inline int is_strict(const struct ss_endpoint *vip)
+{
+	const struct ss_serve *served = bpf_map_lookup_elem(&serve, vip);
+
+	return served && served->strict;
+}
+
 /* PASSIVE_ESTABLISHED_CB: a connection was accepted. */
 static __always_inline void server_established(struct bpf_sock_ops *ctx)
 {
@@ -207,7 +215,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	}
 	*conn = state;
 	conn->flow = flow;
-	if (judged == JUDGED_GRANT)
+	if (judged == JUDGED_GRANT && (half_open || !is_strict(&vip)))
 		conn_rewrite(conn, &vip);
 	else
 		conn->wire = vip;

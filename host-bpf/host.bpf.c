@@ -6,6 +6,9 @@
  *   handshake_client.h   1, 7    the request in the SYN; where the connection goes
  *   handshake_server.h   4, 8    the grant in the SYN-ACK; the connection's state
  *   ingress.h            3       what a balancer did to a SYN is undone
+ *   grant.h              5, 6    a strict grant becomes a classic one
+ *   synack.h             6       the SYN-ACK reaches the client
+ *   strict.h             6, 9    a server that answers from its own address
  *   blocked.h            7, 9    a direct path that carries nothing
  *   egress.h             5, 9, 10  packets get the addresses of the wire
  *   icmp.h               ICMP errors about such packets get the kernel's addresses
@@ -38,6 +41,9 @@ int sidestep_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		client_established(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		client_state(ctx);
 		break;
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		server_listen(ctx);

@@ -3,17 +3,12 @@
  * Step 3: a SYN with a request reaches the server. Before the kernel sees it, what a balancer did
  * to its source and port is undone, and it is kept from a connection that it does not belong to.
  *
- * At the client, a SYN-ACK that comes again may mean that its path is blocked (blocked.h); one that
- * a server sent from its own address without a usable grant is kept from the kernel, which would
- * answer it with a RST: a retransmitted SYN may yet fare better.
- *
- * Of TCP nothing else needs ingress: the addresses on the wire are those that the kernel knows.
- * What remains are ICMP errors (icmp.h).
+ * What else comes in: SYN-ACKs (synack.h), packets of servers that answer strictly (strict.h), and
+ * ICMP errors (icmp.h). Everything else carries the addresses that the kernel knows.
  */
 #ifndef SIDESTEP_HOST_INGRESS_H
 #define SIDESTEP_HOST_INGRESS_H
 
-#include "blocked.h"
 #include "conn.h"
 #include "icmp.h"
 #include "kernel.h"
@@ -21,11 +16,8 @@
 #include "request.h"
 #include "rewrite.h"
 #include "socket.h"
-#include "sockops.h"
-
-#define PACKET_HOST 0 /* linux/if_packet.h */
-
-enum ingress_result { INGRESS_PASS, INGRESS_DROP };
+#include "strict.h"
+#include "synack.h"
 
 /* What of the kernel's request socket is needed here; found by BTF (CO-RE). */
 struct tcp_request_sock {
@@ -72,22 +64,11 @@ static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_f
 	return collides;
 }
 
-/* Loads the SYN's options and looks for a request in them. */
+/* Looks for a request in the SYN's options. */
 static __always_inline int syn_request(struct __sk_buff *skb, const struct packet *p,
 				       struct ss_opt_cursor *c)
 {
-	__u32 len = p->tcp->doff * 4 - sizeof(struct tcphdr);
-
-	barrier_var(len);
-	if (len > SS_TCP_OPTS_MAX)
-		return 0;
-	barrier_var(len); /* two comparisons: kernel 6.1 learns no bound from a combined one */
-	if (len < sizeof(struct ss_opt_head))
-		return 0;
-	if (bpf_skb_load_bytes(skb, p->l4 + sizeof(struct tcphdr), c->opts, len))
-		return 0;
-	c->len = len;
-	return request_find(c, !p->is_ip6) == SS_OPT_FOUND;
+	return packet_options(skb, p, c) && request_find(c, !p->is_ip6) == SS_OPT_FOUND;
 }
 
 /*
@@ -148,53 +129,12 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	return INGRESS_PASS;
 }
 
-/*
- * Has a socket of this host sent the SYN that a SYN-ACK of @flow answers? Listeners send none. Where
- * the connection is established already, the SYN-ACK comes again, which its path is judged by.
- */
-static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct ss_flow *flow,
-					     __u32 isn)
-{
-	struct bpf_sock *sk = flow_socket(skb, flow);
-	struct bpf_tcp_sock *tcp;
-	struct ss_conn *conn;
-	int awaited;
-
-	if (!sk)
-		return 0;
-	awaited = sk->state != TCP_LISTEN;
-	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-	tcp = conn ? bpf_tcp_sock(sk) : NULL;
-	if (conn && tcp)
-		path_synack(conn, tcp, isn);
-	bpf_sk_release(sk);
-	return awaited;
-}
-
-/*
- * May the packet be meant for somebody behind this host, whose sockets are not seen here? The frame
- * is another's (a bridge's, a macvlan's), or the host forwards what comes in by the interface: to
- * a container, say, whose address translation is still to come.
- */
-static __always_inline int may_be_forwarded(struct __sk_buff *skb, int is_ip6)
-{
-	struct bpf_fib_lookup fib = { .family = is_ip6 ? AF_INET6 : AF_INET,
-				      .ifindex = skb->ifindex };
-
-	return skb->pkt_type != PACKET_HOST ||
-	       bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_FWD_DISABLED;
-}
-
-/* A SYN-ACK: one that comes again, or one that nobody here has asked for? */
-static __noinline int ingress_synack(struct __sk_buff *skb, const struct packet *p)
+/* A packet that is no SYN, on a host that has had connections to strict servers. */
+static __always_inline void ingress_other(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
 
-	if (synack_is_awaited(skb, &flow, SS_BE32(p->tcp->seq)) ||
-	    !prefix_covers(&backends, &flow.remote.addr) || may_be_forwarded(skb, p->is_ip6))
-		return INGRESS_PASS;
-	count(SS_HOST_synack_dropped);
-	return INGRESS_DROP;
+	strict_translate(skb, p, &flow);
 }
 
 static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
@@ -205,9 +145,11 @@ static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 		icmp_translate(skb);
 		return INGRESS_PASS;
 	}
-	if (!p.tcp->syn)
-		return INGRESS_PASS;
-	return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
+	if (p.tcp->syn)
+		return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
+	if (strict_is_used())
+		ingress_other(skb, &p);
+	return INGRESS_PASS;
 }
 
 #endif

@@ -9,9 +9,16 @@
 #define SOCK_RAW 3
 #define SOL_TCP 6
 
+#define SECOND_NS 1000000000ULL
+#define CLOCK_MONOTONIC 1
+
 /* States of a socket (include/net/tcp_states.h). */
+#define TCP_SYN_SENT 2
+#define TCP_FIN_WAIT2 5
 #define TCP_TIME_WAIT 6
+#define TCP_CLOSE 7
 #define TCP_LISTEN 10
+#define TCP_CLOSING 11
 #define TCP_NEW_SYN_RECV 12
 
 #endif

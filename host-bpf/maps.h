@@ -13,6 +13,9 @@
 #define WIRE_MAX LATE_MAX
 #define RULES_MAX 1024
 #define BLOCKED_MAX 4096
+#define STRICT_MAX 262144
+#define STRICT_TIME_WAIT_MAX 131072
+#define STRICT_CLOSED_MAX 65536
 
 /*
  * State of a connection, with its socket. Written by sockops, and by egress for the next hop.
@@ -58,6 +61,46 @@ struct {
 	__type(key, struct ss_flow);
 	__type(value, struct ss_flow);
 } wire_flows SEC(".maps");
+
+/*
+ * A flow as it comes in: CIP:cport, DIP:dport -> whose it is. Written by ingress when the SYN-ACK
+ * is accepted; lives as long as the socket, and then as long as sockops decides.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, STRICT_MAX);
+	__type(key, struct ss_flow);
+	__type(value, struct ss_strict_flow);
+} strict_flows SEC(".maps");
+
+/* Those ends in their order: of connections that leave a TIME_WAIT socket, and of others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, STRICT_TIME_WAIT_MAX);
+	__type(value, struct ss_strict_end);
+} strict_time_wait SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, STRICT_CLOSED_MAX);
+	__type(value, struct ss_strict_end);
+} strict_closed SEC(".maps");
+
+/* What the host programs know of those maps as a whole. */
+struct strict_use {
+	struct bpf_timer timer; /* removes what is over */
+	__u64 full_until; /* no room before; in ns as above */
+	__u32 used; /* 1 once there was an entry */
+	__u32 collecting; /* 1 while the timer runs */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct strict_use);
+} strict_use SEC(".maps");
 
 /* VIP:vport -> how this host serves it. Configuration: written by user space. */
 struct {

@@ -18,6 +18,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include <sidestep/addr.h>
+#include <sidestep/option.h>
 
 #define IP_FRAGMENT SS_BE16(0x3fff) /* RFC 791: more-fragments bit and fragment offset */
 #define L3_OFFSET ((__u32)sizeof(struct ethhdr))
@@ -76,6 +77,24 @@ static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *p)
 	    bpf_skb_pull_data(skb, L3_OFFSET + sizeof(struct iphdr) + sizeof(struct tcphdr)))
 		return 0;
 	return packet_headers(skb, p);
+}
+
+/* Loads the TCP options into @c. Returns 0 if there are none that could be ours. */
+static __always_inline int packet_options(struct __sk_buff *skb, const struct packet *p,
+					  struct ss_opt_cursor *c)
+{
+	__u32 len = p->tcp->doff * 4 - sizeof(struct tcphdr);
+
+	barrier_var(len);
+	if (len > SS_TCP_OPTS_MAX)
+		return 0;
+	barrier_var(len); /* two comparisons: kernel 6.1 learns no bound from a combined one */
+	if (len < sizeof(struct ss_opt_head))
+		return 0;
+	if (bpf_skb_load_bytes(skb, p->l4 + sizeof(struct tcphdr), c->opts, len))
+		return 0;
+	c->len = len;
+	return 1;
 }
 
 static __always_inline struct ss_addr packet_addr6(const struct in6_addr *addr)

@@ -43,7 +43,8 @@ static __always_inline long rewrite_ipv6(struct __sk_buff *skb, enum rewrite_end
 	__u32 offset = end == REWRITE_SOURCE ? __builtin_offsetof(struct ipv6hdr, saddr)
 					     : __builtin_offsetof(struct ipv6hdr, daddr);
 
-	return bpf_skb_store_bytes(skb, L3_OFFSET + offset, to, sizeof(*to), 0);
+	/* IPv6 has no header checksum to make up for the change in a sum over the packet. */
+	return bpf_skb_store_bytes(skb, L3_OFFSET + offset, to, sizeof(*to), BPF_F_RECOMPUTE_CSUM);
 }
 
 /* @from, a port at @offset from the TCP header, becomes @to. */

@@ -141,11 +141,13 @@ static json_t *status_json(const struct pins *pins, const __u64 *counters)
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
 	host_blocked(pins, add_blocked, blocked);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", pins->version,
-			 "programs", interfaces, "serve", services, "listeners_that_must_restart",
-			 restart_json(pins), "dial", prefixes_json(pins, "dial"), "backends",
-			 prefixes_json(pins, "backends"), "blocked", blocked, "trusted_balancers",
-			 prefixes_json(pins, "trusted"), "counters", counters_json(counters));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
+			 pins->version, "programs", interfaces, "serve", services,
+			 "listeners_that_must_restart", restart_json(pins), "dial",
+			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
+			 "blocked", blocked, "trusted_balancers", prefixes_json(pins, "trusted"),
+			 "strict_connections", host_strict_flows(pins), "counters",
+			 counters_json(counters));
 }
 
 static void status_print(const json_t *status, const __u64 *counters)
@@ -167,6 +169,8 @@ static void status_print(const json_t *status, const __u64 *counters)
 		       json_string_value(json_object_get(item, "vip")),
 		       json_integer_value(json_object_get(item, "listen")),
 		       json_string_value(json_object_get(item, "replies")));
+	printf("strict    %lld connections to servers that reply strictly\n",
+	       json_integer_value(json_object_get(status, "strict_connections")));
 	json_array_foreach(json_object_get(status, "blocked"), i, item)
 		printf("blocked   %s for %lld more seconds\n",
 		       json_string_value(json_object_get(item, "address")),

@@ -298,9 +298,8 @@ static int serve_convert(const struct place *at, const struct raw_serve *raw, st
 		return fail_at(listen_at, "the same port: an IPv6 grant has no room for another",
 			       "%u is not the service's port %u", listen, ntohs(out->vip.port));
 	out->listen = listen;
-	if (raw->replies && !strcmp(raw->replies, "strict"))
-		return fail_at(AT_KEY(at, "replies"), NULL, "strict is not supported yet");
-	if (raw->replies && strcmp(raw->replies, "classic"))
+	out->strict = raw->replies && !strcmp(raw->replies, "strict");
+	if (raw->replies && !out->strict && strcmp(raw->replies, "classic"))
 		return fail_at(AT_KEY(at, "replies"), NULL, "unknown value '%.64s'", raw->replies);
 	return 0;
 }

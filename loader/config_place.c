@@ -31,7 +31,7 @@ static const struct {
 	{ "host.serve[]", "a mapping, such as {vip: \"10.99.0.1:80\", listen: 8080}" },
 	{ "host.serve[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
 	{ "host.serve[].listen", "a port, 1 to 65535" },
-	{ "host.serve[].replies", "classic" },
+	{ "host.serve[].replies", "classic or strict" },
 	{ "host.attach", "auto, tcx or clsact" },
 	{ "host.cgroup", "the path of a cgroup2 folder" },
 	{ "balancer", "a mapping with the key interfaces" },

@@ -325,9 +325,10 @@ int host_old_listeners(const struct pins *pins,
 	return adopt_listeners(pins, sockops_cgroup(pins), ADOPT_NOTHING, fn, arg, err);
 }
 
+/* Connections whose packets the programs rewrite, on their way out or in. */
 static void count_rewritten(const struct ss_conn_record *record, void *arg)
 {
-	if (record->conn.rewrite && record->conn.role != SS_ROLE_LISTENER)
+	if ((record->conn.rewrite || record->conn.strict) && record->conn.role != SS_ROLE_LISTENER)
 		++*(unsigned *)arg;
 }
 
@@ -443,6 +444,20 @@ void host_blocked(const struct pins *pins,
 		if (!bpf_map_lookup_elem(fd, &key, &until) && until > now)
 			fn(&key, (until - now) / 1000000000 + 1, arg);
 	close(fd);
+}
+
+unsigned host_strict_flows(const struct pins *pins)
+{
+	struct ss_flow key, *prev = NULL;
+	int fd = pins_get(pins, "strict_flows");
+	unsigned n = 0;
+
+	if (fd < 0)
+		return 0;
+	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
+		n++;
+	close(fd);
+	return n;
 }
 
 void host_prefixes(const struct pins *pins, const char *name,

@@ -57,6 +57,9 @@ void host_blocked(const struct pins *pins,
 		  void (*fn)(const struct ss_addr *backend, unsigned seconds, void *arg),
 		  void *arg);
 
+/* How many connections to servers that answer strictly are known, also those that are just over. */
+unsigned host_strict_flows(const struct pins *pins);
+
 /* Calls @fn with every prefix of the map @name ("dial", "backends", "trusted"). */
 void host_prefixes(const struct pins *pins, const char *name,
 		   void (*fn)(const struct ss_prefix *prefix, void *arg), void *arg);

@@ -368,10 +368,8 @@ static const struct {
 	  "f:5: host.serve[0].listen: 8080 is not the service's port 80; expected the same port: "
 	  "an "
 	  "IPv6 grant has no room for another" },
-	{ "strict", HOST "  serve:\n    - {vip: \"10.99.0.1:80\", listen: 8080, replies: strict}\n",
-	  "f:4: host.serve[0].replies: strict is not supported yet; expected classic" },
 	{ "unknown replies", HOST "  serve:\n  - vip: 10.9.0.1:80\n    replies: fast\n",
-	  "f:5: host.serve[0].replies: unknown value 'fast'; expected classic" },
+	  "f:5: host.serve[0].replies: unknown value 'fast'; expected classic or strict" },
 	{ "vip twice in serve",
 	  HOST "  serve:\n  - vip: 10.9.0.1:80\n  - vip: 10.9.0.2:80\n  - vip: 10.9.0.1:80\n",
 	  "f:6: host.serve[2].vip: the same as in serve[0]; expected another vip" },

@@ -14,17 +14,24 @@
 #include "e2e/hosts.h"
 #include "e2e/programs.h"
 
-static const struct family families[] = {
-	{ "IPv4", "", AF_INET, "10.99.0.1", "10.99.0.2", "10.0.21.2", "10.0.3.2" },
-	{ "IPv6", "6", AF_INET6, "fd00:99::1", "fd00:99::2", "fd00:1:21::2", "fd00:1:3::2" },
-};
+#define IPV4 "", AF_INET, "10.99.0.1", "10.99.0.2", "10.0.21.2", "10.0.3.2"
+#define IPV6 "6", AF_INET6, "fd00:99::1", "fd00:99::2", "fd00:1:21::2", "fd00:1:3::2"
 
-enum { ONCE = 1, BOTH = 2 };
+static const struct family families[] = {
+	{ "IPv4", IPV4, false },
+	{ "IPv6", IPV6, false },
+	{ "IPv4 strict", IPV4, true },
+	{ "IPv6 strict", IPV6, true },
+};
+#define FAMILIES (sizeof(families) / sizeof(*families))
+
+/* With which of them a case runs: the first, all, or those with strict replies. */
+enum which_families { ONCE, ALL, STRICT };
 
 static const struct e2e_case {
 	const char *name;
 	const char *text;
-	int families;
+	enum which_families families;
 	void (*run)(const struct family *family);
 } cases[] = {
 #define ROW(name, text, families) { #name, text, families, case_##name },
@@ -37,9 +44,10 @@ static struct prepared {
 	char name[128];
 	const struct e2e_case *which;
 	const struct family *family;
-} prepared[2 * CASES];
+} prepared[FAMILIES * CASES];
 
 static bool dirty; /* a case has not come to its end */
+static bool strict; /* how the servers reply now */
 
 static void everything_down(void)
 {
@@ -52,7 +60,7 @@ static int everything_up(void)
 {
 	if (hosts_begin())
 		return -1;
-	config_begin();
+	config_begin(strict);
 	programs_load();
 	capture_begin();
 	dirty = false;
@@ -74,9 +82,11 @@ static int group_teardown(void **state)
 
 static int case_setup(void **state)
 {
-	(void)state;
-	if (!dirty)
+	const struct prepared *p = *state;
+
+	if (!dirty && p->family->strict == strict)
 		return 0;
+	strict = p->family->strict;
 	netns_enter(NULL);
 	everything_down();
 	return everything_up();
@@ -96,27 +106,50 @@ static void case_run(void **state)
 	dirty = false;
 }
 
+static bool runs_with(const struct e2e_case *which, const struct family *family)
+{
+	switch (which->families) {
+	case ONCE:
+		return family == families;
+	case STRICT:
+		return family->strict;
+	default:
+		return true;
+	}
+}
+
+static struct CMUnitTest prepare(struct prepared *p, const struct e2e_case *which,
+				 const struct family *family)
+{
+	bool once = which->families == ONCE;
+
+	p->which = which;
+	p->family = family;
+	snprintf(p->name, sizeof(p->name), "%s%s%s: %s", which->name, once ? "" : " ",
+		 once ? "" : family->name, which->text);
+	return (struct CMUnitTest){ p->name, case_run, case_setup, NULL, p };
+}
+
+/* Classic replies first, so that the programs are loaded anew but once in between. */
 int main(int argc, char **argv)
 {
-	static struct CMUnitTest tests[2 * CASES];
+	static struct CMUnitTest tests[FAMILIES * CASES];
 	size_t n = 0;
 
 	if (geteuid()) {
 		fprintf(stderr, "%s: root is needed\n", argv[0]);
 		return 2;
 	}
-	for (size_t i = 0; i < CASES; i++) {
-		for (int j = 0; j < cases[i].families; j++) {
-			struct prepared *p = &prepared[n];
+	for (int turn = 0; turn < 2; turn++)
+		for (size_t i = 0; i < CASES * FAMILIES; i++) {
+			const struct e2e_case *which = &cases[i / FAMILIES];
+			const struct family *family = &families[i % FAMILIES];
 
-			p->which = &cases[i];
-			p->family = &families[j];
-			snprintf(p->name, sizeof(p->name), "%s%s%s: %s", cases[i].name,
-				 cases[i].families == BOTH ? " " : "",
-				 cases[i].families == BOTH ? families[j].name : "", cases[i].text);
-			tests[n++] = (struct CMUnitTest){ p->name, case_run, case_setup, NULL, p };
+			if (family->strict != turn || !runs_with(which, family))
+				continue;
+			tests[n] = prepare(&prepared[n], which, family);
+			n++;
 		}
-	}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return _cmocka_run_group_tests("end to end", tests, n, group_setup, group_teardown);

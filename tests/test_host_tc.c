@@ -711,10 +711,10 @@ static __u64 monotonic_ns(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
-/* The sequence number of the next byte that @fd receives. */
-static uint32_t next_received(int fd)
+/* The sequence number of the next byte of @fd's @queue: TCP_RECV_QUEUE or TCP_SEND_QUEUE. */
+static uint32_t next_byte(int fd, int queue)
 {
-	int on = 1, off = -1, queue = TCP_RECV_QUEUE;
+	int on = 1, off = -1;
 	socklen_t len = sizeof(uint32_t);
 	uint32_t seq;
 
@@ -824,7 +824,7 @@ static void again_run(const struct again_row *row, bool ip6)
 		assert_int_equal(write(pair.server, &byte, 1), 1);
 		assert_int_equal(read(pair.client, &byte, 1), 1);
 	}
-	synack.seq = next_received(pair.client) - 1 - row->server_spoke + row->isn;
+	synack.seq = next_byte(pair.client, TCP_RECV_QUEUE) - 1 - row->server_spoke + row->isn;
 	packet_build(&in, &synack);
 	conn = again_state(row, &pair);
 	collision_expect(row->why, &in, TC_NEXT, row->counters);
@@ -899,6 +899,262 @@ static void synacks(void **state)
 		synack_run(&synack_rows[i], true);
 	}
 	forwarding_set(0);
+	rows_done();
+}
+
+/* --- strict replies -------------------------------------------------------------------------- */
+
+/* LISTEN is a client's port here, which dials the service FAR; BACK is a server of that. */
+#define FAR4 "10.0.1.77:40000"
+#define FAR6 "[fd00:1::77]:40000"
+#define BACK4 "10.0.1.5:8080"
+#define BACK6 "[fd00:1::5]:40000"
+#define BYTES_FAR4 "\xa\0\1\x4d"
+#define BYTES_FAR6 "\xfd\0\0\1\0\0\0\0\0\0\0\0\0\0\0\x77"
+#define BYTES_BACK4 "\xa\0\1\5"
+#define BYTES_BACK6 "\xfd\0\0\1\0\0\0\0\0\0\0\0\0\0\0\5"
+#define STRICT_FAR4 GRANT4("\x59", BYTES_FAR4, PORT_40000)
+#define STRICT_FAR6 GRANT6("\x5b", BYTES_FAR6)
+#define CLASSIC_BACK4 GRANT4("\x58", BYTES_BACK4, PORT_8080)
+#define CLASSIC_BACK6 GRANT6("\x5a", BYTES_BACK6)
+
+/* A SYN-ACK of BACK for that client, with these options; and the options it is to have then. */
+static const struct strict_row {
+	const char *why;
+	const char *in, *out; /* @out: NULL if the SYN-ACK does not get through */
+	unsigned len;
+	bool ip6;
+	int ack; /* added to the right one */
+	bool mute; /* the client has not asked */
+	__u64 counters;
+	const char *src; /* NULL: BACK */
+	__u16 reason; /* that the connection has then */
+} strict_rows[] = {
+#define BECOMES(before, after) before, after, sizeof(before) - 1
+#define REFUSED(before) before, NULL, sizeof(before) - 1
+#define SYNACK_GONE .counters = C(synack_dropped)
+	{ "strict", BECOMES(LINUX STRICT_FAR4, LINUX CLASSIC_BACK4) },
+	{ "strict, the grant alone", BECOMES(STRICT_FAR4, CLASSIC_BACK4) },
+	{ "strict, first of the options", BECOMES(STRICT_FAR4 LINUX, CLASSIC_BACK4 LINUX) },
+	{ "strict, at an odd offset",
+	  BECOMES("\1" STRICT_FAR4 "\1\1\1", "\1" CLASSIC_BACK4 "\1\1\1") },
+	{ "strict, other experiments beside it",
+	  BECOMES(OTHER_253 STRICT_FAR4 OTHER_254, OTHER_253 CLASSIC_BACK4 OTHER_254) },
+	{ "strict, repeat",
+	  BECOMES(GRANT4("\x5d", BYTES_FAR4, PORT_40000), GRANT4("\x5c", BYTES_BACK4, PORT_8080)) },
+	{ "strict, with a port for the wire",
+	  BECOMES("\xfd\xc\x5d\x59" BYTES_FAR4 PORT_40000 "\x12\x34",
+		  "\xfd\xc\x5d\x58" BYTES_BACK4 PORT_8080 "\x12\x34") },
+	{ "v6 strict", BECOMES(LINUX STRICT_FAR6, LINUX CLASSIC_BACK6), .ip6 = true },
+	{ "v6 strict, first of the options", BECOMES(STRICT_FAR6 LINUX, CLASSIC_BACK6 LINUX),
+	  .ip6 = true },
+	{ "v6 strict, at an odd offset",
+	  BECOMES("\1" STRICT_FAR6 "\1\1\1", "\1" CLASSIC_BACK6 "\1\1\1"), .ip6 = true },
+	{ "v6 strict, repeat", BECOMES(GRANT6("\x5f", BYTES_FAR6), GRANT6("\x5e", BYTES_BACK6)),
+	  .ip6 = true },
+
+	{ "strict, acknowledges too much", REFUSED(STRICT_FAR4), .ack = 1, SYNACK_GONE },
+	{ "strict, acknowledges nothing", REFUSED(STRICT_FAR4), .ack = -1, SYNACK_GONE },
+	{ "strict, acknowledges anything", REFUSED(STRICT_FAR4), .ack = 1 << 30, SYNACK_GONE },
+	{ "strict, not asked for", REFUSED(STRICT_FAR4), .mute = true, SYNACK_GONE },
+	{ "strict, for another service", REFUSED(STRICT_GRANT4), SYNACK_GONE },
+	{ "strict, for another port", REFUSED(GRANT4("\x59", BYTES_FAR4, PORT_80)), SYNACK_GONE },
+	{ "strict, from nowhere", REFUSED(STRICT_FAR4), .src = STRANGER4,
+	  .reason = SS_HOST_client_out_of_range },
+	{ "classic, but from the server's address", REFUSED(CLASSIC_BACK4), SYNACK_GONE },
+	{ "no grant, from the server's address", REFUSED(LINUX), SYNACK_GONE },
+	{ "v6 strict, acknowledges too much", REFUSED(STRICT_FAR6), .ip6 = true, .ack = 1,
+	  SYNACK_GONE },
+	{ "v6 strict, not asked for", REFUSED(STRICT_FAR6), .ip6 = true, .mute = true,
+	  SYNACK_GONE },
+	{ "v6 strict, for another service", REFUSED(STRICT_GRANT6), .ip6 = true, SYNACK_GONE },
+	{ "v6 strict, from nowhere", REFUSED(STRICT_FAR6), .ip6 = true, .src = "[fd00:9::1]:40000",
+	  .reason = SS_HOST_client_out_of_range },
+};
+
+static int strict_fd(void)
+{
+	return bpf_map__fd(skel->maps.strict_flows);
+}
+
+static struct ss_flow strict_wire(bool ip6, const char *src)
+{
+	return (struct ss_flow){ endpoint(ip6 ? LISTEN6 : LISTEN4), endpoint(src) };
+}
+
+/* The client that dials FAR, and what the programs know of it. */
+static void strict_client(struct pair *pair, bool mute)
+{
+	struct ss_conn conn = { .role = SS_ROLE_CLIENT,
+				.path = SS_PATH_ASKING,
+				.asked = !mute,
+				.flow = { endpoint(pair->ip6 ? LISTEN6 : LISTEN4),
+					  endpoint(pair->ip6 ? FAR6 : FAR4) } };
+
+	connecting(pair);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &pair->client, &conn,
+					     BPF_ANY),
+			 0);
+}
+
+/* The client's connection, and what is known of its flow, are as @row says. */
+static void strict_learnt(const struct strict_row *row, const struct pair *pair, const char *src)
+{
+	struct ss_endpoint service = endpoint(row->ip6 ? FAR6 : FAR4);
+	struct ss_flow wire = strict_wire(row->ip6, src);
+	struct ss_strict_flow value = {};
+	struct ss_conn conn;
+	bool known;
+
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.conns), &pair->client, &conn),
+			 0);
+	known = !bpf_map_lookup_elem(strict_fd(), &wire, &value);
+	if (known != !!row->out || conn.strict != known || conn.reason != row->reason)
+		row_failed(row->why, "known %d, strict %u, reason %u", known, conn.strict,
+			   conn.reason);
+	if (known && (memcmp(&value.service, &service, sizeof(service)) || value.ends ||
+		      memcmp(&conn.wire, &wire.remote, sizeof(wire.remote))))
+		row_failed(row->why, "something else was learnt");
+	(void)bpf_map_delete_elem(strict_fd(), &wire);
+}
+
+static void strict_run(const struct strict_row *row)
+{
+	const char *src = row->src ? row->src : row->ip6 ? BACK6 : BACK4;
+	struct packet_spec spec = { .src = src,
+				    .dst = row->ip6 ? LISTEN6 : LISTEN4,
+				    .flags = "SA",
+				    .options = row->in,
+				    .options_len = row->len };
+	struct pair pair = { row->ip6, -1, -1, -1 };
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	strict_client(&pair, row->mute);
+	spec.ack = next_byte(pair.client, TCP_SEND_QUEUE) + row->ack;
+	packet_build(&in, &spec);
+	memset(in.bytes, 0, 6); /* the MAC address of TEST_RUN's interface */
+	want = in;
+	if (row->out) {
+		memcpy(want.bytes + want.l4 + 20, row->out, row->len);
+		packet_set_src(&want, row->ip6 ? FAR6 : FAR4);
+	}
+	watch_start(&counters);
+	verdict = tc_run(ingress, &in, &out);
+	if (verdict != (row->out ? TC_NEXT : TC_DROP))
+		row_failed(row->why, "verdict %d", (int)verdict);
+	watch_expect(&counters, row->counters, row->why);
+	packet_expect(&want, &out, row->why);
+	strict_learnt(row, &pair, src);
+	pair_close(&pair);
+}
+
+static void strict_synacks(void **state)
+{
+	(void)state;
+	forwarding_set(0);
+	for (size_t i = 0; i < ROWS(strict_rows); i++)
+		strict_run(&strict_rows[i]);
+	rows_done();
+}
+
+/* Whatever comes in on a flow that is known, with these flags. NULL: not known. */
+static const struct flow_row {
+	const char *why;
+	const char *flags;
+	const char *src4, *src6;
+	bool known;
+} flow_rows[] = {
+	{ "an ACK", "A", BACK4, BACK6, true },
+	{ "data", "PA", BACK4, BACK6, true },
+	{ "a FIN", "FA", BACK4, BACK6, true },
+	{ "a RST", "R", BACK4, BACK6, true },
+	{ "data from another port", "PA", "10.0.1.5:81", "[fd00:1::5]:81", false },
+	{ "data from another server", "PA", "10.0.1.6:8080", "[fd00:1::6]:40000", false },
+	{ "data from the service", "PA", FAR4, FAR6, false },
+};
+
+static void flow_known(bool ip6, __u64 ends)
+{
+	struct ss_flow wire = strict_wire(ip6, ip6 ? BACK6 : BACK4);
+	struct ss_strict_flow value = { .service = endpoint(ip6 ? FAR6 : FAR4), .ends = ends };
+	__u32 zero = 0;
+	char use[64] = {};
+
+	value.addr_csum = ss_csum_to32(ss_csum_diff_addr(&wire.remote.addr, &value.service.addr));
+	assert_int_equal(bpf_map_update_elem(strict_fd(), &wire, &value, BPF_ANY), 0);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.strict_use), &zero, use), 0);
+	assert_int_equal(*(__u32 *)(use + 24), 1); /* the rows before have used it */
+}
+
+static void flow_run(const struct flow_row *row, bool ip6)
+{
+	struct packet_spec spec = { .src = ip6 ? row->src6 : row->src4,
+				    .dst = ip6 ? LISTEN6 : LISTEN4,
+				    .flags = row->flags,
+				    .payload = "odd",
+				    .payload_len = row->flags[0] == 'P' ? 3 : 0 };
+	struct packet_buf in, want, out;
+
+	flow_known(ip6, 0);
+	packet_build(&in, &spec);
+	want = in;
+	if (row->known)
+		packet_set_src(&want, ip6 ? FAR6 : FAR4);
+	watch_start(&counters);
+	if (tc_run(ingress, &in, &out) != TC_NEXT)
+		row_failed(row->why, "not passed");
+	watch_expect(&counters, 0, row->why);
+	packet_expect(&want, &out, row->why);
+}
+
+static void strict_packets(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(flow_rows); i++) {
+		flow_run(&flow_rows[i], false);
+		flow_run(&flow_rows[i], true);
+	}
+	rows_done();
+}
+
+/*
+ * The client dials the server itself, from the port of an earlier connection to the service. The
+ * SYN-ACK that answers it (by @ack less: does not) takes the flow over.
+ */
+static void flow_taken(bool ip6, int ack)
+{
+	const char *src = ip6 ? FAR6 : FAR4, *why = ack ? "not taken over" : "taken over";
+	struct ss_flow wire = strict_wire(ip6, src);
+	struct ss_strict_flow value = { .service = endpoint(ip6 ? BACK6 : BACK4) };
+	struct packet_spec spec = { .src = src, .dst = ip6 ? LISTEN6 : LISTEN4, .flags = "SA" };
+	struct pair pair = { ip6, -1, -1, -1 };
+	struct packet_buf in, want, out;
+
+	connecting(&pair);
+	value.addr_csum = ss_csum_to32(ss_csum_diff_addr(&wire.remote.addr, &value.service.addr));
+	assert_int_equal(bpf_map_update_elem(strict_fd(), &wire, &value, BPF_ANY), 0);
+	spec.ack = next_byte(pair.client, TCP_SEND_QUEUE) - ack;
+	packet_build(&in, &spec);
+	memset(in.bytes, 0, 6);
+	want = in;
+	if (ack)
+		packet_set_src(&want, ip6 ? BACK6 : BACK4);
+	if (tc_run(ingress, &in, &out) != (ack ? TC_DROP : TC_NEXT))
+		row_failed(why, "verdict");
+	packet_expect(&want, &out, why);
+	if (bpf_map_lookup_elem(strict_fd(), &wire, &value) != (ack ? 0 : -ENOENT))
+		row_failed(why, "what was known is %sthere", ack ? "not " : "");
+	(void)bpf_map_delete_elem(strict_fd(), &wire);
+	pair_close(&pair);
+}
+
+static void strict_taken(void **state)
+{
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++)
+		for (int ack = 0; ack < 2; ack++)
+			flow_taken(ip6, ack);
 	rows_done();
 }
 
@@ -1537,11 +1793,10 @@ int main(void)
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),
-		cmocka_unit_test(icmp_table),
-		cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions),
-		cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),	  cmocka_unit_test(strict_synacks),
+		cmocka_unit_test(strict_packets), cmocka_unit_test(strict_taken),
+		cmocka_unit_test(icmp_table),	  cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions),	  cmocka_unit_test(half_open_collisions),
 	};
 	const struct CMUnitTest egress_tests[] = {
 		cmocka_unit_test(egress_table),

@@ -49,7 +49,8 @@ struct ss_conn {
 	__u8 hop; /* an ss_hop */
 	__u8 hop_mac[6]; /* the service's next hop when hop was decided */
 	__u8 timeouts; /* client: on its path, before anything was carried */
-	__u8 pad[3];
+	__u8 strict; /* client: 1 if the server answers from its own address */
+	__u8 pad[2];
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */
@@ -68,6 +69,22 @@ struct ss_late {
 	__u8 half_open; /* 1: for that SYN-ACK only; 0: for all late packets */
 };
 
+/*
+ * Whose packets come in on a flow from a server that answers strictly; found by the flow of the
+ * wire: CIP:cport, DIP:dport.
+ */
+struct ss_strict_flow {
+	struct ss_endpoint service; /* what the client's kernel knows in the server's place */
+	__u32 addr_csum; /* what its address adds to a checksum in place of the server's */
+	__u64 ends; /* 0: its socket lives; else until when it is kept, as in ss_strict_end */
+};
+
+/* Such a flow whose socket was closed. */
+struct ss_strict_end {
+	struct ss_flow wire;
+	__u64 at; /* when its entry goes, by the kernel's monotonic clock, in ns */
+};
+
 /* A service that this host serves; found by VIP:vport. */
 struct ss_serve {
 	__be16 listen; /* the port of the server's listening socket */
@@ -81,6 +98,8 @@ struct ss_meta {
 };
 
 _Static_assert(sizeof(struct ss_conn) == 96, "ss_conn has no hidden padding");
+_Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
+_Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");
 _Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");
 
 #endif

@@ -323,10 +323,13 @@ static int live_sockets_everywhere(void)
 	return live;
 }
 
-/* The kernel tells nobody when an orphaned socket is done: this has to ask. */
+/*
+ * The kernel tells nobody when an orphaned socket is done: this has to ask. A half-open connection
+ * without a listener goes with its next timer, the second of which takes 2 seconds.
+ */
 void hosts_quiet(void)
 {
-	long deadline = now_ms() + 2000;
+	long deadline = now_ms() + 5000;
 
 	while (live_sockets_everywhere()) {
 		if (now_ms() > deadline)

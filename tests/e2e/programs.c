@@ -66,8 +66,24 @@ void config_write(const char *name, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
+/* Writes @text, a host's configuration, with strict replies for every service. */
+static void config_write_strict(const char *name, const char *text)
+{
+	FILE *file = fopen(config_path(name), "we");
+	const char *end, *line = text;
+
+	assert_non_null(file);
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		bool service = !strncmp(line, "    - {vip:", 11);
+		int len = end - line - service;
+
+		fprintf(file, "%.*s%s\n", len, line, service ? ", replies: strict}" : "");
+	}
+	assert_int_equal(fclose(file), 0);
+}
+
 /* The testbed's configuration @name with @more at its end, where it has a list. */
-static void config_extend(const char *name, const char *more)
+static void config_extend(const char *name, const char *more, bool strict)
 {
 	char text[8192], path[PATH_MAX];
 	size_t n;
@@ -80,10 +96,13 @@ static void config_extend(const char *name, const char *more)
 	fclose(file);
 	assert_true(n + strlen(more) < sizeof(text));
 	strcpy(text + n, more);
-	config_write(name, text);
+	if (strict)
+		config_write_strict(name, text);
+	else
+		config_write(name, text);
 }
 
-void config_begin(void)
+void config_begin(bool strict)
 {
 	const char *name = getenv("SIDESTEP_TESTBED");
 
@@ -91,9 +110,9 @@ void config_begin(void)
 		 name ? name : "");
 	must(NULL, "rm -rf '%s'", folder); /* of a killed run */
 	assert_int_equal(mkdir(folder, 0700), 0);
-	config_extend(CONFIG_BALANCER, balancer_more);
-	config_extend(CONFIG_SERVER, server_more);
-	config_extend(CONFIG_CLIENT, "");
+	config_extend(CONFIG_BALANCER, balancer_more, false);
+	config_extend(CONFIG_SERVER, server_more, strict);
+	config_extend(CONFIG_CLIENT, "", false);
 }
 
 void config_end(void)
@@ -217,6 +236,16 @@ long counted(const char *host, const char *name)
 	grown = counter_value(now, name) - counter_value(before, name);
 	json_decref(now);
 	return grown;
+}
+
+long strict_connections(const char *host)
+{
+	json_t *status = status_read(host);
+	json_int_t n = json_integer_value(json_object_get(status, "strict_connections"));
+
+	assert_non_null(status);
+	json_decref(status);
+	return n;
 }
 
 static json_t *item_named(const json_t *list, const char *name)

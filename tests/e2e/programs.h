@@ -14,6 +14,8 @@
 #ifndef SIDESTEP_E2E_PROGRAMS_H
 #define SIDESTEP_E2E_PROGRAMS_H
 
+#include <stdbool.h>
+
 #define PORT_WEB 80
 #define PORT_ONE 81
 #define PORT_UNSERVED 83
@@ -24,7 +26,7 @@
 #define CONFIG_SERVER "server.yaml"
 #define CONFIG_CLIENT "client.yaml"
 
-void config_begin(void);
+void config_begin(bool strict); /* @strict: all services reply strictly */
 void config_end(void);
 
 /* Writes the configuration file @name. */
@@ -53,7 +55,10 @@ void counters_mark(void);
 /* By how much the counter @name of @host has grown. */
 long counted(const char *host, const char *name);
 
-/* The same for the SYNs that @service got to @backend. */
+/* How many connections to servers that reply strictly @host knows, also those just over. */
+long strict_connections(const char *host);
+
+/* As counted(), the SYNs that @service got to @backend. */
 long backend_syns(const char *service, const char *backend);
 
 /* @n connections came to the decision @name on @host, and none to another one of its role. */

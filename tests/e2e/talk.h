@@ -24,6 +24,7 @@ struct family {
 	const char *suffix; /* of the services' names */
 	int af;
 	const char *vip, *vip2, *client, *s1;
+	bool strict; /* how the servers reply */
 };
 
 enum side { SIDE_CLIENT, SIDE_SERVER };

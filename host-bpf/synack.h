@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Step 6: a SYN-ACK reaches the client.
+ *
+ * One of a server that answers strictly is checked and made to look like a classic one, and what
+ * its later packets need is learnt. One that comes again may mean that its path is blocked
+ * (blocked.h). One that a server sent from its own address without a usable grant is kept from the
+ * kernel, which would answer it with a RST: a retransmitted SYN may yet fare better.
+ */
+#ifndef SIDESTEP_HOST_SYNACK_H
+#define SIDESTEP_HOST_SYNACK_H
+
+#include "blocked.h"
+#include "conn.h"
+#include "grant.h"
+#include "kernel.h"
+#include "packet.h"
+#include "socket.h"
+#include "strict.h"
+
+#define PACKET_HOST 0 /* linux/if_packet.h */
+
+enum ingress_result { INGRESS_PASS, INGRESS_DROP };
+
+/*
+ * Has a socket of this host sent the SYN that a SYN-ACK of @flow answers? Listeners send none. Where
+ * the connection is established already, the SYN-ACK comes again, which its path is judged by.
+ */
+static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct ss_flow *flow,
+					     __u32 isn)
+{
+	struct bpf_sock *sk = flow_socket(skb, flow);
+	struct bpf_tcp_sock *tcp;
+	struct ss_conn *conn;
+	int awaited;
+
+	if (!sk)
+		return 0;
+	awaited = sk->state != TCP_LISTEN;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	tcp = conn ? bpf_tcp_sock(sk) : NULL;
+	if (conn && tcp)
+		path_synack(conn, tcp, isn);
+	bpf_sk_release(sk);
+	return awaited;
+}
+
+/*
+ * May the packet be meant for somebody behind this host, whose sockets are not seen here? The frame
+ * is another's (a bridge's, a macvlan's), or the host forwards what comes in by the interface: to
+ * a container, say, whose address translation is still to come.
+ */
+static __always_inline int may_be_forwarded(struct __sk_buff *skb, int is_ip6)
+{
+	struct bpf_fib_lookup fib = { .family = is_ip6 ? AF_INET6 : AF_INET,
+				      .ifindex = skb->ifindex };
+
+	return skb->pkt_type != PACKET_HOST ||
+	       bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* What of the kernel's socket is needed here; found by BTF (CO-RE). */
+struct tcp_sock {
+	__u32 snd_una;
+	__u32 write_seq;
+} __attribute__((preserve_access_index));
+
+/*
+ * Does @ack_seq acknowledge the SYN that @sk has sent, and nothing that it has not? Not by snd_nxt:
+ * tcp_connect() sets that once the SYN is sent, and on virtual links the answer is faster.
+ */
+static __always_inline int acks_syn(struct bpf_sock *sk, __u32 ack_seq)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	return tp && ack_seq - tp->snd_una - 1 < tp->write_seq - tp->snd_una;
+}
+
+enum synack_owner {
+	SYNACK_OF_NONE, /* nobody waits for it */
+	SYNACK_OF_CONN, /* it makes its sender the server of a connection that asked */
+	SYNACK_REFUSED, /* it would, but may not */
+};
+
+/* The connection @flow, if it has asked, and waits for a SYN-ACK that acknowledges @ack_seq. */
+static __noinline struct ss_conn *conn_awaiting(struct __sk_buff *skb, const struct ss_flow *flow,
+						__u32 ack_seq)
+{
+	struct ss_conn *conn = NULL;
+	struct bpf_sock *sk = flow_socket(skb, flow);
+
+	if (!sk)
+		return NULL;
+	if (sk->state == TCP_SYN_SENT && acks_syn(sk, ack_seq))
+		conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	bpf_sk_release(sk);
+	return conn && conn->asked ? conn : NULL;
+}
+
+/*
+ * A SYN-ACK on the flow @wire, which acknowledges @ack_seq and says by a strict grant that it comes
+ * for @service. If that is accepted, later packets find their way from now on.
+ */
+static __always_inline enum synack_owner strict_accept(struct __sk_buff *skb,
+						       const struct ss_flow *wire,
+						       const struct ss_endpoint *service,
+						       __u32 ack_seq)
+{
+	struct ss_flow flow = { wire->local, *service };
+	struct ss_conn *conn = conn_awaiting(skb, &flow, ack_seq);
+
+	if (!conn)
+		return SYNACK_OF_NONE;
+	if (!prefix_covers(&backends, &wire->remote.addr))
+		conn->reason = SS_HOST_client_out_of_range;
+	else if (strict_learn(conn, &wire->remote))
+		conn->reason = SS_HOST_client_state_full;
+	else
+		return SYNACK_OF_CONN;
+	return SYNACK_REFUSED;
+}
+
+/*
+ * Is the SYN-ACK on the flow @wire for a socket that dialled its sender itself? Then what an earlier
+ * connection left of that flow is over.
+ */
+static __always_inline int is_dialled_plainly(struct __sk_buff *skb, const struct ss_flow *wire,
+					      __u32 ack_seq)
+{
+	struct bpf_sock *sk = flow_socket(skb, wire);
+	int dialled;
+
+	if (!sk)
+		return 0;
+	dialled = sk->state == TCP_SYN_SENT && acks_syn(sk, ack_seq);
+	bpf_sk_release(sk);
+	return dialled;
+}
+
+/*
+ * A SYN-ACK with a strict grant gives way to a classic one, if somebody waits for it. Others on a
+ * flow that is known already, as those that come again, get the service's address only. @flow is
+ * as on the wire, and brought up to date.
+ */
+static __noinline int synack_exchange(struct __sk_buff *skb, struct packet *p, struct ss_flow *flow)
+{
+	__u32 ack_seq = SS_BE32(p->tcp->ack_seq);
+	enum synack_owner owner = SYNACK_OF_NONE;
+	struct grant grant = {};
+
+	if ((grant_at_tail(skb, p, &grant) ||
+	     (grant_walk(skb, p, &grant) && grant_read(skb, p, &grant))) &&
+	    grant.form & SS_GRANT_STRICT)
+		owner = strict_accept(skb, flow, &grant.names, ack_seq);
+	if (owner == SYNACK_OF_CONN) {
+		grant_exchange(skb, p, &grant);
+	} else if (owner == SYNACK_OF_NONE && strict_is_used()) {
+		if (is_dialled_plainly(skb, flow, ack_seq))
+			(void)bpf_map_delete_elem(&strict_flows, flow);
+		strict_translate(skb, p, flow);
+	}
+	return owner;
+}
+
+/* One that comes again, or one that nobody here has asked for? */
+static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *flow, __u32 isn)
+{
+	if (synack_is_awaited(skb, flow, isn) || !prefix_covers(&backends, &flow->remote.addr) ||
+	    may_be_forwarded(skb, !ss_addr_is_v4(&flow->local.addr)))
+		return INGRESS_PASS;
+	count(SS_HOST_synack_dropped);
+	return INGRESS_DROP;
+}
+
+static __noinline int ingress_synack(struct __sk_buff *skb, struct packet *p)
+{
+	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
+	__u32 isn = SS_BE32(p->tcp->seq);
+
+	switch (synack_exchange(skb, p, &flow)) {
+	case SYNACK_OF_CONN:
+		return INGRESS_PASS;
+	case SYNACK_REFUSED:
+		return INGRESS_DROP;
+	default:
+		return synack_judge(skb, &flow, isn);
+	}
+}
+
+#endif
