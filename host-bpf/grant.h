@@ -86,8 +86,8 @@ static __always_inline __u32 csum_at(__u64 diff, __u32 offset)
 }
 
 /* The exchange, for a strict @grant. Ends @p's pointers. */
-static __always_inline void grant_exchange(struct __sk_buff *skb, struct packet *p,
-					   const struct grant *grant)
+static __noinline void grant_exchange(struct __sk_buff *skb, struct packet *p,
+				      const struct grant *grant)
 {
 	struct ss_endpoint dip = packet_source(p);
 	struct ss_opt_head head = ss_opt_head(grant->form & ~SS_GRANT_STRICT);

@@ -172,7 +172,7 @@ static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *
 	return INGRESS_DROP;
 }
 
-static __noinline int ingress_synack(struct __sk_buff *skb, struct packet *p)
+static __always_inline enum ingress_result ingress_synack(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
 	__u32 isn = SS_BE32(p->tcp->seq);
