@@ -7,6 +7,7 @@
  *   bench_tcp stream ADDRESS PORT SECONDS     one connection, as fast as it goes: Gbit/s
  *   bench_tcp rr ADDRESS PORT COUNT           64 bytes there and back: median and 99th pct in us
  *   bench_tcp crr ADDRESS PORT COUNT          connect, 64 bytes there and back, close: 1/s
+ *   bench_tcp connect ADDRESS PORT COUNT      connect, close: the median of connect() in us
  *
  * Both ends are pinned to the same processor: all that a packet costs then shows in the figure,
  * and packets do not overtake each other between processors.
@@ -94,13 +95,20 @@ static _Noreturn void serve(int port)
 	}
 }
 
-static int dial(const struct addrinfo *to, char kind)
+static int socket_new(const struct addrinfo *to)
 {
 	int fd = socket(to->ai_family, SOCK_STREAM, 0);
 
 	if (fd < 0)
 		die("socket");
 	prepare(fd);
+	return fd;
+}
+
+static int dial(const struct addrinfo *to, char kind)
+{
+	int fd = socket_new(to);
+
 	if (connect(fd, to->ai_addr, to->ai_addrlen))
 		die("connect");
 	buffer[0] = kind;
@@ -160,6 +168,25 @@ static void crr(const struct addrinfo *to, unsigned count, json_t *out)
 	json_object_set_new(out, "per_s", json_real(count / (bench_now() - start)));
 }
 
+/* The server sees nothing but the end of each connection. A RST leaves no TIME_WAIT sockets. */
+static void connects(const struct addrinfo *to, unsigned count, json_t *out)
+{
+	struct linger none = { .l_onoff = 1 };
+	static double us[COUNT_MAX];
+
+	for (unsigned i = 0; i < count; i++) {
+		int fd = socket_new(to);
+		double start = bench_now();
+
+		if (connect(fd, to->ai_addr, to->ai_addrlen))
+			die("connect");
+		us[i] = (bench_now() - start) * 1e6;
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+		close(fd);
+	}
+	json_object_set_new(out, "p50_us", json_real(bench_quantile(us, count, 0.5)));
+}
+
 static int client(const char *kind, const char *address, const char *port, int count)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST }, *to;
@@ -173,6 +200,8 @@ static int client(const char *kind, const char *address, const char *port, int c
 		rr(to, count, out);
 	else if (!strcmp(kind, "crr"))
 		crr(to, count, out);
+	else if (!strcmp(kind, "connect"))
+		connects(to, count, out);
 	else
 		return 2;
 	freeaddrinfo(to);
@@ -188,6 +217,6 @@ int main(int argc, char **argv)
 		serve(atoi(argv[2]));
 	if (argc == 5)
 		return client(argv[1], argv[2], argv[3], atoi(argv[4]));
-	fprintf(stderr, "usage: bench_tcp serve PORT | stream|rr|crr ADDRESS PORT COUNT\n");
+	fprintf(stderr, "usage: bench_tcp serve PORT | stream|rr|crr|connect ADDRESS PORT COUNT\n");
 	return 2;
 }
