@@ -56,12 +56,10 @@ static __always_inline int path_on_trial(const struct ss_conn *conn)
 	       conn->reason == SS_HOST_client_backend_blocked;
 }
 
-/* @conn has the grant @dip, and so far @acked bytes were acknowledged. */
-static __always_inline void path_begin(struct ss_conn *conn, const struct ss_endpoint *dip,
-				       __u32 acked)
+/* @conn has the grant @dip. */
+static __always_inline void path_begin(struct ss_conn *conn, const struct ss_endpoint *dip)
 {
 	conn->since = bpf_ktime_get_ns();
-	conn->acked = acked;
 	if (!conn->syn_retries && backend_is_blocked(&dip->addr)) {
 		conn->wire = *dip;
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_backend_blocked);

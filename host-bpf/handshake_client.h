@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * The client's side of the handshake: the request in the SYN (step 1) and, once the SYN-ACK is
- * there, the decision where the connection goes (step 7), before the third ACK leaves.
+ * there, the decision where the connection goes (step 7), before the third ACK leaves. A server that
+ * used a SYN cookie gets the request again in what follows.
  */
 #ifndef SIDESTEP_HOST_HANDSHAKE_CLIENT_H
 #define SIDESTEP_HOST_HANDSHAKE_CLIENT_H
@@ -91,17 +92,11 @@ static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
 		path_timeout(conn, tcp);
 }
 
-/* HDR_OPT_LEN_CB of a SYN: reserve room for the longest request that fits. */
-static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
+/* Reserves room for the longest request that fits. */
+static __always_inline void request_reserve(struct bpf_sock_ops *ctx, struct ss_conn *conn)
 {
-	struct ss_conn *conn = client_conn(ctx);
 	__u32 len;
 
-	if (!conn || conn->path != SS_PATH_ASKING)
-		return;
-	conn->request_len = 0;
-	if (conn->syn_retries >= REQUEST_SYNS || conn->reason)
-		return;
 	if (!ss_addr_is_v4(&conn->flow.remote.addr)) {
 		len = sizeof(struct ss_opt_addr6);
 		if (bpf_reserve_hdr_opt(ctx, len, 0))
@@ -117,7 +112,38 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 	conn->request_len = len;
 }
 
-/* WRITE_HDR_OPT_CB of a SYN: write the request that room was reserved for. */
+/*
+ * HDR_OPT_LEN_CB: does the segment carry a request? SYNs do, and what follows upon a repeat grant,
+ * whether the connection makes use of that or not: the server knows the service from nowhere else.
+ * It has heard of it when it acknowledges or sends data. Any segment before that may be the one
+ * that completes the handshake, as others can be lost.
+ */
+static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
+{
+	struct ss_conn *conn = client_conn(ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct bpf_tcp_sock *tcp;
+
+	if (!conn || !sk)
+		return;
+	conn->request_len = 0;
+	if (conn->path == SS_PATH_ASKING) {
+		if (conn->syn_retries < REQUEST_SYNS && !conn->reason)
+			request_reserve(ctx, conn);
+		return;
+	}
+	tcp = conn->repeat ? bpf_tcp_sock(sk) : NULL;
+	if (!tcp)
+		return;
+	if (!path_carried(conn, tcp)) {
+		request_reserve(ctx, conn);
+		return;
+	}
+	conn->repeat = 0;
+	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
+/* WRITE_HDR_OPT_CB: write the request that room was reserved for. */
 static __always_inline void client_write(struct bpf_sock_ops *ctx)
 {
 	struct ss_conn *conn = client_conn(ctx);
@@ -162,17 +188,17 @@ static __always_inline void client_write(struct bpf_sock_ops *ctx)
 }
 
 /*
- * The classic grant of the SYN-ACK that @ctx shows, into *@out. Returns 0, -ENOMSG if there is
- * none, or another negative errno for a malformed one. Where the SYN-ACK comes from a strict
- * server, ingress has made it look like this already.
+ * The classic grant of the SYN-ACK that @ctx shows, with the bit @repeat, into *@out. Returns 0,
+ * -ENOMSG if there is none, or another negative errno for a malformed one. Where the SYN-ACK comes
+ * from a strict server, ingress has made it look like this already.
  */
 static __always_inline long grant_load(struct bpf_sock_ops *ctx, const struct ss_flow *flow,
-				       struct ss_endpoint *out)
+				       __u32 repeat, struct ss_endpoint *out)
 {
 	long len;
 
 	if (ss_addr_is_v4(&flow->remote.addr)) {
-		struct ss_opt_grant4 grant = { .head = ss_opt_head(SS_GRANT4_CLASSIC) };
+		struct ss_opt_grant4 grant = { .head = ss_opt_head(SS_GRANT4_CLASSIC | repeat) };
 
 		grant.head.len = sizeof(grant.head); /* what to compare: kind and ExID */
 		len = bpf_load_hdr_opt(ctx, &grant, sizeof(grant), 0);
@@ -181,7 +207,7 @@ static __always_inline long grant_load(struct bpf_sock_ops *ctx, const struct ss
 		out->addr = ss_addr_v4(grant.addr);
 		out->port = grant.port;
 	} else {
-		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_CLASSIC) };
+		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_CLASSIC | repeat) };
 
 		grant.head.len = sizeof(grant.head);
 		len = bpf_load_hdr_opt(ctx, &grant, sizeof(grant), 0);
@@ -215,9 +241,15 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 
 	if (!conn || conn->path != SS_PATH_ASKING)
 		return;
-	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	late_forget(&conn->flow);
-	err = grant_load(ctx, &conn->flow, &dip);
+	conn->acked = ctx->bytes_acked;
+	err = grant_load(ctx, &conn->flow, 0, &dip);
+	if (err == -ENOMSG) {
+		err = grant_load(ctx, &conn->flow, SS_GRANT_REPEAT, &dip);
+		conn->repeat = err != -ENOMSG;
+	}
+	if (!conn->repeat)
+		callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	if (!conn->asked)
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_no_room);
 	else if (err && conn->reason) /* why it asked no more */
@@ -233,7 +265,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	else {
 		if (conn->strict && !ss_endpoint_equal(&conn->wire, &dip)) /* not from there */
 			strict_forget(conn);
-		path_begin(conn, &dip, ctx->bytes_acked);
+		path_begin(conn, &dip);
 		return;
 	}
 	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);

@@ -5,7 +5,9 @@
  *
  * The grant is written in the strict form, naming VIP:vport; egress turns it into a classic one.
  * The SYN-ACK callbacks have no socket to keep anything in, so the request is judged anew where
- * it is needed, from the SYN that the kernel keeps.
+ * it is needed, from the SYN that the kernel keeps. Of a SYN that is answered with a SYN cookie it
+ * keeps nothing, and neither do we, as it may be one of a flood: the grant asks the client to repeat
+ * its request until the server has answered.
  */
 #ifndef SIDESTEP_HOST_HANDSHAKE_SERVER_H
 #define SIDESTEP_HOST_HANDSHAKE_SERVER_H
@@ -21,7 +23,7 @@
 /* What the server makes of a SYN. */
 enum judgement {
 	JUDGED_PLAIN, /* no request */
-	JUDGED_UNKNOWN, /* the SYN is not there any more: SYN cookie, or nobody asked to keep it */
+	JUDGED_UNKNOWN, /* the SYN is not there any more, and nothing repeats its request */
 	JUDGED_GRANT,
 	JUDGED_REFUSED, /* *reason says why */
 };
@@ -32,27 +34,58 @@ struct saved_syn {
 	struct ss_opt_cursor c;
 };
 
-/* Judges the SYN of @ctx by DESIGN section 5; *@vip: the service that it asks for. */
-static __always_inline enum judgement syn_judge(struct bpf_sock_ops *ctx,
-						const struct ss_flow *flow, struct saved_syn *syn,
-						struct ss_endpoint *vip,
-						enum ss_host_counter *reason)
+/* The SYN of @ctx, where the kernel has it still. Returns 0 if it has not. */
+static __always_inline int syn_load(struct bpf_sock_ops *ctx, struct saved_syn *syn)
+{
+	if (bpf_getsockopt(ctx, SOL_TCP, TCP_BPF_SYN, syn, sizeof(syn->tcp) + SS_TCP_OPTS_MAX) <
+	    (long)sizeof(syn->tcp))
+		return 0;
+	syn->c.len = syn->tcp.doff * 4 - sizeof(syn->tcp);
+	return 1;
+}
+
+/*
+ * The request in the segment that @ctx shows, into @c, as if there were no other options. Returns
+ * 0 if there is none.
+ */
+static __always_inline int repeat_load(struct bpf_sock_ops *ctx, int ipv4, struct ss_opt_cursor *c)
+{
+	__u32 forms = ipv4 ? SS_FORMS_REQUEST4 : SS_FORMS_REQUEST6;
+	long len;
+
+	for (__u32 form = SS_REQUEST4_SHORT; form <= (SS_REQUEST6 | SS_REQUEST_RETRY); form++) {
+		struct ss_opt_head head = ss_opt_head(form);
+
+		if (!(forms >> form & 1))
+			continue;
+		head.len = sizeof(head); /* what to compare: kind and ExID */
+		__builtin_memcpy(c->opts, &head, sizeof(head));
+		len = bpf_load_hdr_opt(ctx, c->opts, SS_OPT_MAX_LEN, 0);
+		if (len > 0) {
+			c->len = len;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Judges the request in @c by DESIGN section 5; *@vip: the service that it asks for. */
+static __always_inline enum judgement request_judge(const struct ss_flow *flow,
+						    struct ss_opt_cursor *c,
+						    struct ss_endpoint *vip,
+						    enum ss_host_counter *reason)
 {
 	const struct ss_serve *served;
 	struct request request = {};
 	enum ss_opt_result found;
 
-	if (bpf_getsockopt(ctx, SOL_TCP, TCP_BPF_SYN, syn, sizeof(syn->tcp) + SS_TCP_OPTS_MAX) <
-	    (long)sizeof(syn->tcp))
-		return JUDGED_UNKNOWN;
-	syn->c.len = syn->tcp.doff * 4 - sizeof(syn->tcp);
-	found = request_find(&syn->c, ss_addr_is_v4(&flow->remote.addr));
+	found = request_find(c, ss_addr_is_v4(&flow->remote.addr));
 	if (found == SS_OPT_ABSENT)
 		return JUDGED_PLAIN;
 	*reason = SS_HOST_server_bad_request;
 	if (found != SS_OPT_FOUND)
 		return JUDGED_REFUSED;
-	request_read(&syn->c, &flow->remote, flow->local.port, &request);
+	request_read(c, &flow->remote, flow->local.port, &request);
 	*vip = request.vip;
 	served = bpf_map_lookup_elem(&serve, vip);
 	*reason = SS_HOST_server_not_served;
@@ -66,6 +99,17 @@ static __always_inline enum judgement syn_judge(struct bpf_sock_ops *ctx,
 		return JUDGED_REFUSED;
 	*reason = SS_HOST_server_direct;
 	return JUDGED_GRANT;
+}
+
+/* The same for the SYN that is answered. */
+static __always_inline enum judgement syn_judge(struct bpf_sock_ops *ctx,
+						const struct ss_flow *flow, struct saved_syn *syn,
+						struct ss_endpoint *vip,
+						enum ss_host_counter *reason)
+{
+	if (!syn_load(ctx, syn))
+		return JUDGED_UNKNOWN;
+	return request_judge(flow, &syn->c, vip, reason);
 }
 
 /* TCP_LISTEN_CB: a server of ours starts to listen. */
@@ -122,10 +166,6 @@ static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
 
 	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
 		return;
-	if (ctx->args[0] == BPF_WRITE_HDR_TCP_SYNACK_COOKIE) {
-		server_half_open(&flow, &syn, &vip, SS_HOST_server_syn_cookie);
-		return;
-	}
 	len = ss_addr_is_v4(&vip.addr) ? sizeof(struct ss_opt_grant4) : sizeof(struct ss_opt_addr6);
 	if (bpf_reserve_hdr_opt(ctx, len, 0))
 		server_half_open(&flow, &syn, &vip, SS_HOST_server_no_room);
@@ -138,21 +178,23 @@ static __always_inline void server_write(struct bpf_sock_ops *ctx)
 	enum ss_host_counter reason;
 	struct ss_endpoint vip = {};
 	struct saved_syn syn = {};
+	__u32 repeat = 0;
 
-	if (ctx->args[0] == BPF_WRITE_HDR_TCP_SYNACK_COOKIE ||
-	    syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
+	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
 		return;
+	if (ctx->args[0] == BPF_WRITE_HDR_TCP_SYNACK_COOKIE)
+		repeat = SS_GRANT_REPEAT;
 	/* No room: server_reserve() was told so, and has taken care of it. */
 	if (ss_addr_is_v4(&vip.addr)) {
 		struct ss_opt_grant4 grant = {
-			.head = ss_opt_head(SS_GRANT4_STRICT),
+			.head = ss_opt_head(SS_GRANT4_STRICT | repeat),
 			.addr = vip.addr.w[3],
 			.port = vip.port,
 		};
 
 		(void)bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0);
 	} else {
-		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_STRICT) };
+		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_STRICT | repeat) };
 
 		__builtin_memcpy(grant.addr, &vip.addr, sizeof(grant.addr));
 		(void)bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0);
@@ -183,16 +225,57 @@ static __always_inline int is_strict(const struct ss_endpoint *vip)
 	return served && served->strict;
 }
 
+/*
+ * Judges the request of the connection that was established: by its SYN or, where that was answered
+ * with a SYN cookie and forgotten, by the segment that completed the handshake.
+ */
+static __always_inline enum judgement established_judge(struct bpf_sock_ops *ctx,
+							const struct ss_flow *flow,
+							struct ss_endpoint *vip,
+							enum ss_host_counter *reason)
+{
+	int ipv4 = ss_addr_is_v4(&flow->remote.addr);
+	__u32 port = ctx->local_port;
+	struct saved_syn syn = {};
+	enum judgement judged;
+
+	if (syn_load(ctx, &syn))
+		return request_judge(flow, &syn.c, vip, reason);
+	if (!bpf_map_lookup_elem(&listen_ports, &port) || !repeat_load(ctx, ipv4, &syn.c))
+		return JUDGED_UNKNOWN;
+	judged = request_judge(flow, &syn.c, vip, reason);
+	if (judged == JUDGED_GRANT)
+		count(SS_HOST_server_cookie_direct);
+	return judged;
+}
+
+/*
+ * A fresh state for the server's connection @sk, of the @flow, which may have one from its listener:
+ * @conn. A listener may have its callbacks on, but no state, from programs that were unloaded since.
+ */
+static __always_inline struct ss_conn *server_conn(struct bpf_sock *sk, struct ss_conn *conn,
+						   const struct ss_flow *flow)
+{
+	struct ss_conn state = { .flow = *flow, .role = SS_ROLE_SERVER };
+
+	if (!conn)
+		conn = bpf_sk_storage_get(&conns, sk, &state, BPF_SK_STORAGE_GET_F_CREATE);
+	if (conn)
+		*conn = state;
+	else
+		count(SS_HOST_server_state_full);
+	return conn;
+}
+
 /* PASSIVE_ESTABLISHED_CB: a connection was accepted. */
 static __always_inline void server_established(struct bpf_sock_ops *ctx)
 {
-	struct ss_conn *conn, state = { .role = SS_ROLE_SERVER };
 	struct ss_flow flow = sockops_flow(ctx);
 	enum ss_host_counter reason = 0;
 	struct ss_endpoint vip = {};
 	struct bpf_sock *sk = ctx->sk;
-	struct saved_syn syn = {};
 	int half_open, judged;
+	struct ss_conn *conn;
 
 	if (!sk)
 		return;
@@ -201,20 +284,16 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0); /* cloned from the listener */
 	if (conn)
 		callbacks_off(ctx, conn->cb_flags);
-	judged = half_open ? JUDGED_GRANT : syn_judge(ctx, &flow, &syn, &vip, &reason);
+	judged = half_open ? JUDGED_GRANT : established_judge(ctx, &flow, &vip, &reason);
+	if (judged == JUDGED_UNKNOWN && conn) /* a listener with state keeps SYNs */
+		count(SS_HOST_cookie_no_request);
 	if (judged == JUDGED_PLAIN || judged == JUDGED_UNKNOWN) {
 		(void)bpf_sk_storage_delete(&conns, sk);
 		return;
 	}
-	/* A listener may have its callbacks on, but no state, from programs that were unloaded since. */
+	conn = server_conn(sk, conn, &flow);
 	if (!conn)
-		conn = bpf_sk_storage_get(&conns, sk, &state, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!conn) {
-		count(SS_HOST_server_state_full);
 		return;
-	}
-	*conn = state;
-	conn->flow = flow;
 	if (judged == JUDGED_GRANT && (half_open || !is_strict(&vip)))
 		conn_rewrite(conn, &vip);
 	else

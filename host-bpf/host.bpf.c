@@ -30,7 +30,8 @@
 SEC("sockops")
 int sidestep_sockops(struct bpf_sock_ops *ctx)
 {
-	int synack = ctx->skb_tcp_flags & TCP_FLAG_ACK;
+	__u32 synack = TCP_FLAG_SYN | TCP_FLAG_ACK;
+	int is_synack = (ctx->skb_tcp_flags & synack) == synack;
 
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
@@ -52,17 +53,13 @@ int sidestep_sockops(struct bpf_sock_ops *ctx)
 		server_established(ctx);
 		break;
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
-		if (!(ctx->skb_tcp_flags & TCP_FLAG_SYN))
-			break;
-		if (synack)
+		if (is_synack)
 			server_reserve(ctx);
 		else
 			client_reserve(ctx);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		if (!(ctx->skb_tcp_flags & TCP_FLAG_SYN))
-			break;
-		if (synack)
+		if (is_synack)
 			server_write(ctx);
 		else
 			client_write(ctx);

@@ -24,8 +24,8 @@
 	X(client_unblocked,       "on the direct path after all: the balancer path carried nothing either") \
 	X(client_blocked_retry,   "the direct path carries nothing, but only the first choice is reached through the balancer (included in client_direct)") \
 	X(server_direct,          "connections that were granted to come directly")                \
+	X(server_cookie_direct,   "after a SYN cookie: the client repeated its request (included in server_direct)") \
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \
-	X(server_syn_cookie,      "not granted: the SYN was answered with a SYN cookie")           \
 	X(server_not_served,      "not granted: the request names a service not served here")      \
 	X(server_source_mismatch, "not granted: the request names another client than its packet") \
 	X(server_port_mismatch,   "not granted: the SYN reached another port than the service's")  \
@@ -37,6 +37,7 @@
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
 	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
+	X(cookie_no_request,      "connections after a SYN cookie that came without a request: plain ones, or it was removed on the way") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \
 	X(icmp_translated,        "ICMP errors about redirected packets, translated")              \
 	X(next_hop_probed,        "times a connection looked for its server's next hop")           \

@@ -43,14 +43,15 @@ struct ss_conn {
 	__u8 path; /* an ss_path */
 	__u8 rewrite; /* 1: packets are rewritten to or from wire */
 	__u8 syn_retries; /* client: how often the SYN was retransmitted */
-	__u8 request_len; /* client: bytes of request in the last SYN; 0: none */
+	__u8 request_len; /* client: bytes of request in the last segment; 0: none */
 	__u8 asked; /* client: 1 once a SYN carried a request */
 	__u8 cb_flags; /* sockops callbacks that this program switched on */
 	__u8 hop; /* an ss_hop */
 	__u8 hop_mac[6]; /* the service's next hop when hop was decided */
 	__u8 timeouts; /* client: on its path, before anything was carried */
 	__u8 strict; /* client: 1 if the server answers from its own address */
-	__u8 pad[2];
+	__u8 repeat; /* client: 1 while segments repeat the request, for a server with SYN cookies */
+	__u8 pad[1];
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */

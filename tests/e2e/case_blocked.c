@@ -261,6 +261,24 @@ void case_blocked_retry(const struct family *family)
 	forget();
 }
 
+/* --- SYN cookies ------------------------------------------------------------------------------------ */
+
+/* The server has heard of the connection neither from the third ACK nor from the data so far. */
+void case_blocked_cookie(const struct family *family)
+{
+	block(family, "");
+	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=2");
+	talk_timed(family, false, AT_ONCE_MS, GOES_ON_MS);
+	talk_timed(family, false, 0, AT_ONCE_MS);
+	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=1");
+	assert_int_equal(counted("c1", "client_blocked"), 1);
+	assert_int_equal(counted("c1", "client_backend_blocked"), 1);
+	assert_int_equal(counted("s1", "server_cookie_direct"), 2);
+	expect_through_balancer(2);
+	unblock();
+	forget();
+}
+
 /* --- the path fails later -------------------------------------------------------------------------- */
 
 /* The client's socket has run into three timeouts in a row. */

@@ -31,6 +31,7 @@
 	X(blocked_data, "a direct path that carries small packets only", ALL)                \
 	X(blocked_balancer, "the balancer path carries SYNs only", ALL)                      \
 	X(blocked_retry, "no direct path to the second choice", ALL)                         \
+	X(blocked_cookie, "no direct path to a server that answers with SYN cookies", ALL)   \
 	X(blocked_later, "the direct path fails during a transfer", ALL)                     \
 	X(path_mtu, "the way to the server is narrower than its links", ALL)                 \
 	X(own_source, "a network that drops spoofed sources", ALL)                           \
@@ -46,6 +47,9 @@
 	X(checksums, "checksums finished by the hosts, not left to the link", ALL)           \
 	X(out_of_range, "a grant outside of the client's backends", ALL)                     \
 	X(syn_cookie, "a server that answers with SYN cookies", ALL)                         \
+	X(cookie_ack_lost, "SYN cookies, and the third ACK is lost", ALL)                    \
+	X(cookie_refused, "SYN cookies, and a grant outside of the client's backends", ALL)  \
+	X(cookie_flood, "connections during a SYN flood", ALL)                               \
 	X(host_up_again, "new configuration during a transfer", ALL)                         \
 	X(host_down_refused, "unloading while a connection needs the programs", ALL)         \
 	X(listener_stays, "programs are exchanged under a listening server", ALL)            \

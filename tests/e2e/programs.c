@@ -184,6 +184,21 @@ unsigned sockops_programs(const char *host)
 	return n;
 }
 
+unsigned long sockops_runs(const char *host)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	char path[PATH_MAX];
+	int prog;
+
+	snprintf(path, sizeof(path), "%s/host/prog_sockops", host_pin_dir(host));
+	prog = bpf_obj_get(path);
+	assert_true(prog >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(prog, &info, &len), 0);
+	close(prog);
+	return info.run_cnt;
+}
+
 /* The kernel may detach a program some time after its link's last reference is gone. */
 void host_unload(const char *host)
 {

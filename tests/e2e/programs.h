@@ -49,6 +49,9 @@ void balancer_unload(void);
 /* How many sockops programs are attached to a host's cgroup, whoever attached them. */
 unsigned sockops_programs(const char *host);
 
+/* How often the sockops program of @host has run since the kernel keeps statistics. */
+unsigned long sockops_runs(const char *host);
+
 /* From now on counted() starts at 0. Called before every case, and after programs were loaded. */
 void counters_mark(void);
 
