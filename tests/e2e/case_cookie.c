@@ -88,6 +88,50 @@ void case_cookie_ack_lost(const struct family *family)
 	expect_direct_cookies(1);
 }
 
+/* --- other requests, and none -------------------------------------------------------------------- */
+
+/* The SYN that is answered is the second one, and so the request has its retry bit set. */
+void case_cookie_retried(const struct family *family)
+{
+	cookies_always(true);
+	must("s1", "nft 'add table inet deaf; add chain inet deaf in { type filter hook input "
+		   "priority 0; }; add rule inet deaf in tcp flags syn / syn,ack quota 100 bytes "
+		   "drop'");
+	talk_one(family, echo_client, echo_server);
+	must("s1", "nft delete table inet deaf");
+	cookies_always(false);
+	expect_crossing(2, 2);
+	expect_outcome("c1", "client_direct", 1);
+	assert_int_equal(counted("s1", "server_cookie_direct"), 1);
+}
+
+static void plain_client(void *arg)
+{
+	struct talk *talk = arg, plain = *talk;
+	int fd;
+
+	plain.vip = talk->family->s1;
+	plain.vport = listen_port(talk->family, talk->vport);
+	fd = tcp_dial(&plain);
+	NEED(fd >= 0);
+	echo_client(talk, fd);
+	close(fd);
+}
+
+/* Who dials the server itself gets its answers from there. */
+void case_cookie_plain(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, NULL, echo_server);
+
+	cookies_always(true);
+	talk_serve(talk);
+	talk->client_pid = child_start("c1", plain_client, talk);
+	talk_finish(talk);
+	cookies_always(false);
+	expect_outcome("s1", "server_direct", 0);
+	assert_int_equal(counted("s1", "cookie_no_request"), 1);
+}
+
 /* --- a SYN flood --------------------------------------------------------------------------------- */
 
 #define BACKLOG 16
@@ -198,9 +242,11 @@ static void many_echo_server(void *arg)
 	}
 }
 
+/* What the server keeps, it keeps of connections, not of SYNs. */
 void case_cookie_flood(const struct family *family)
 {
 	struct talk *talk = talk_new(family, PORT_ONE, NULL, NULL);
+	size_t kept = map_entries("s1", "late");
 	pid_t flooding;
 
 	flood_prepare(BACKLOG, 0, "add");
@@ -217,4 +263,5 @@ void case_cookie_flood(const struct family *family)
 	flood_prepare(65535, 5, "del");
 	expect_direct(FLOODED_TALKS);
 	assert_in_range(counted("s1", "server_cookie_direct"), FLOODED_TALKS / 2, FLOODED_TALKS);
+	assert_in_range(map_entries("s1", "late"), 0, kept + FLOODED_TALKS);
 }

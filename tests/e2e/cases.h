@@ -48,6 +48,8 @@
 	X(out_of_range, "a grant outside of the client's backends", ALL)                     \
 	X(syn_cookie, "a server that answers with SYN cookies", ALL)                         \
 	X(cookie_ack_lost, "SYN cookies, and the third ACK is lost", ALL)                    \
+	X(cookie_retried, "SYN cookies, and the first SYN is lost", ALL)                     \
+	X(cookie_plain, "SYN cookies for somebody who dials the server itself", ALL)         \
 	X(cookie_refused, "SYN cookies, and a grant outside of the client's backends", ALL)  \
 	X(cookie_flood, "connections during a SYN flood", ALL)                               \
 	X(host_up_again, "new configuration during a transfer", ALL)                         \

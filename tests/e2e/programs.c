@@ -184,19 +184,40 @@ unsigned sockops_programs(const char *host)
 	return n;
 }
 
+/* What the programs of @host have pinned as @name. */
+static int pin_open(const char *host, const char *name)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/host/%s", host_pin_dir(host), name);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	return fd;
+}
+
 unsigned long sockops_runs(const char *host)
 {
+	int prog = pin_open(host, "prog_sockops");
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
-	char path[PATH_MAX];
-	int prog;
 
-	snprintf(path, sizeof(path), "%s/host/prog_sockops", host_pin_dir(host));
-	prog = bpf_obj_get(path);
-	assert_true(prog >= 0);
 	assert_int_equal(bpf_obj_get_info_by_fd(prog, &info, &len), 0);
 	close(prog);
 	return info.run_cnt;
+}
+
+size_t map_entries(const char *host, const char *name)
+{
+	int map = pin_open(host, name);
+	unsigned char key[256];
+	void *last = NULL;
+	size_t n = 0;
+
+	for (; !bpf_map_get_next_key(map, last, key); last = key)
+		n++;
+	close(map);
+	return n;
 }
 
 /* The kernel may detach a program some time after its link's last reference is gone. */

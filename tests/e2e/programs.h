@@ -15,6 +15,7 @@
 #define SIDESTEP_E2E_PROGRAMS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define PORT_WEB 80
 #define PORT_ONE 81
@@ -51,6 +52,9 @@ unsigned sockops_programs(const char *host);
 
 /* How often the sockops program of @host has run since the kernel keeps statistics. */
 unsigned long sockops_runs(const char *host);
+
+/* How many entries the map @name of @host's programs has. */
+size_t map_entries(const char *host, const char *name);
 
 /* From now on counted() starts at 0. Called before every case, and after programs were loaded. */
 void counters_mark(void);
