@@ -267,10 +267,10 @@ void case_blocked_retry(const struct family *family)
 void case_blocked_cookie(const struct family *family)
 {
 	block(family, "");
-	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=2");
+	cookies_always(true);
 	talk_timed(family, false, AT_ONCE_MS, GOES_ON_MS);
 	talk_timed(family, false, 0, AT_ONCE_MS);
-	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=1");
+	cookies_always(false);
 	assert_int_equal(counted("c1", "client_blocked"), 1);
 	assert_int_equal(counted("c1", "client_backend_blocked"), 1);
 	assert_int_equal(counted("s1", "server_cookie_direct"), 2);

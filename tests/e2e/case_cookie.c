@@ -22,12 +22,6 @@
 
 #define RUNS_MAX 60 /* of the client's sockops program, for one connection */
 
-/* From now on s1 answers every SYN with a cookie; or, as by default, those that find no room. */
-static void cookies_always(bool always)
-{
-	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=%d", always ? 2 : 1);
-}
-
 /* @n connections were redirected, all of them with cookies. */
 static void expect_direct_cookies(long n)
 {

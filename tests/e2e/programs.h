@@ -50,6 +50,9 @@ void balancer_unload(void);
 /* How many sockops programs are attached to a host's cgroup, whoever attached them. */
 unsigned sockops_programs(const char *host);
 
+/* From now on s1 answers every SYN with a cookie; or, as by default, those that find no room. */
+void cookies_always(bool always);
+
 /* How often the sockops program of @host has run since the kernel keeps statistics. */
 unsigned long sockops_runs(const char *host);
 
