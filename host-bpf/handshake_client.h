@@ -232,6 +232,19 @@ static __always_inline void client_state(struct bpf_sock_ops *ctx)
 		strict_close(conn, before);
 }
 
+/*
+ * @conn is granted the server @dip. One that used a SYN cookie knows the service from a request that
+ * comes again; if that is removed on the way, its packets come from its own address.
+ */
+static __always_inline void client_granted(struct ss_conn *conn, const struct ss_endpoint *dip)
+{
+	if (conn->strict && !ss_endpoint_equal(&conn->wire, dip)) /* not from there */
+		strict_forget(conn);
+	if (conn->repeat && !conn->strict)
+		(void)strict_learn(conn, dip);
+	path_begin(conn, dip);
+}
+
 /* ACTIVE_ESTABLISHED_CB: the SYN-ACK is there, the third ACK is not sent yet. */
 static __always_inline void client_established(struct bpf_sock_ops *ctx)
 {
@@ -263,9 +276,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	else if (!prefix_covers(&backends, &dip.addr))
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_out_of_range);
 	else {
-		if (conn->strict && !ss_endpoint_equal(&conn->wire, &dip)) /* not from there */
-			strict_forget(conn);
-		path_begin(conn, &dip);
+		client_granted(conn, &dip);
 		return;
 	}
 	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);

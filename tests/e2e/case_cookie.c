@@ -126,6 +126,24 @@ void case_cookie_plain(const struct family *family)
 	assert_int_equal(counted("s1", "cookie_no_request"), 1);
 }
 
+/*
+ * Something on the way removes the request from what follows the SYN: the server answers as it does
+ * anybody, and its client knows whose packets those are.
+ */
+void case_cookie_stripped(const struct family *family)
+{
+	cookies_always(true);
+	router_rule("tcp flags & syn == 0 reset tcp option 253");
+	talk_one(family, echo_client, echo_server);
+	talk_one(family, listens_first, speaks_first);
+	router_rule_end();
+	cookies_always(false);
+	expect_crossing(2, 2);
+	expect_outcome("c1", "client_direct", 2);
+	expect_outcome("s1", "server_direct", 0);
+	assert_int_equal(counted("s1", "cookie_no_request"), 2);
+}
+
 /* --- a SYN flood --------------------------------------------------------------------------------- */
 
 #define BACKLOG 16
