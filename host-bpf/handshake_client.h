@@ -22,6 +22,12 @@
  */
 #define REQUEST_SYNS 2
 
+/*
+ * The same for segments with a repeated request: so many timeouts in a row, and it is left out. By
+ * then both paths have been tried.
+ */
+#define REPEAT_TIMEOUTS 4
+
 /* Is @remote a service, by its address or by its address and port? */
 static __always_inline int is_dialled(const struct ss_endpoint *remote)
 {
@@ -75,6 +81,13 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 					  BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
+/* The request of @conn is repeated no more. */
+static __always_inline void repeat_end(struct bpf_sock_ops *ctx, struct ss_conn *conn)
+{
+	conn->repeat = 0;
+	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
 /* RTO_CB: runs before the packet is sent again. */
 static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
 {
@@ -90,6 +103,9 @@ static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
 	tcp = bpf_tcp_sock(sk);
 	if (tcp)
 		path_timeout(conn, tcp);
+	/* without it, the server answers from its own address */
+	if (conn->repeat && conn->strict && conn->repeat++ == REPEAT_TIMEOUTS)
+		repeat_end(ctx, conn);
 }
 
 /* Reserves room for the longest request that fits. */
@@ -135,12 +151,10 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 	tcp = conn->repeat ? bpf_tcp_sock(sk) : NULL;
 	if (!tcp)
 		return;
-	if (!path_carried(conn, tcp)) {
+	if (path_carried(conn, tcp))
+		repeat_end(ctx, conn);
+	else
 		request_reserve(ctx, conn);
-		return;
-	}
-	conn->repeat = 0;
-	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
 /* WRITE_HDR_OPT_CB: write the request that room was reserved for. */
@@ -259,7 +273,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	err = grant_load(ctx, &conn->flow, 0, &dip);
 	if (err == -ENOMSG) {
 		err = grant_load(ctx, &conn->flow, SS_GRANT_REPEAT, &dip);
-		conn->repeat = err != -ENOMSG;
+		conn->repeat = conn->asked && err != -ENOMSG;
 	}
 	if (!conn->repeat)
 		callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);

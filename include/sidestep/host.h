@@ -50,7 +50,7 @@ struct ss_conn {
 	__u8 hop_mac[6]; /* the service's next hop when hop was decided */
 	__u8 timeouts; /* client: on its path, before anything was carried */
 	__u8 strict; /* client: 1 if the server answers, or may, from its own address */
-	__u8 repeat; /* client: 1 while segments repeat the request, for a server with SYN cookies */
+	__u8 repeat; /* client: not 0 while segments repeat the request; 1 + timeouts */
 	__u8 pad[1];
 };
 

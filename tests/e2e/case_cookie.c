@@ -144,6 +144,24 @@ void case_cookie_stripped(const struct family *family)
 	assert_int_equal(counted("s1", "cookie_no_request"), 2);
 }
 
+/* Something on the way, on both paths, drops what carries a request and is no SYN. */
+void case_cookie_dropped(const struct family *family)
+{
+	cookies_always(true);
+	must("r",
+	     "nft 'add table inet way; add chain inet way f { type filter hook forward priority "
+	     "0; }; add rule inet way f iifname to-c1 tcp flags & syn == 0 tcp option 253 "
+	     "exists drop'");
+	talk_one(family, echo_client, echo_server);
+	router_rule_end();
+	cookies_always(false);
+	assert_int_equal(counted("c1", "client_direct"), 1);
+	assert_int_equal(counted("c1", "client_blocked"), 1);
+	assert_int_equal(counted("s1", "cookie_no_request"), 1);
+	host_unload("c1"); /* it takes s1 for blocked */
+	host_load("c1", CONFIG_CLIENT);
+}
+
 /* --- a SYN flood --------------------------------------------------------------------------------- */
 
 #define BACKLOG 16

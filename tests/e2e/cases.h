@@ -51,6 +51,7 @@
 	X(cookie_retried, "SYN cookies, and the first SYN is lost", ALL)                     \
 	X(cookie_plain, "SYN cookies for somebody who dials the server itself", ALL)         \
 	X(cookie_stripped, "SYN cookies, and requests are removed behind the SYN", ALL)      \
+	X(cookie_dropped, "SYN cookies, and requests behind the SYN are dropped", ALL)       \
 	X(cookie_refused, "SYN cookies, and a grant outside of the client's backends", ALL)  \
 	X(cookie_flood, "connections during a SYN flood", ALL)                               \
 	X(host_up_again, "new configuration during a transfer", ALL)                         \
