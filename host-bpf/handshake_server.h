@@ -78,6 +78,7 @@ static __always_inline enum judgement request_judge(const struct ss_flow *flow,
 	const struct ss_serve *served;
 	struct request request = {};
 	enum ss_opt_result found;
+	int same;
 
 	found = request_find(c, ss_addr_is_v4(&flow->remote.addr));
 	if (found == SS_OPT_ABSENT)
@@ -94,8 +95,13 @@ static __always_inline enum judgement request_judge(const struct ss_flow *flow,
 	*reason = SS_HOST_server_port_mismatch;
 	if (served->listen != flow->local.port)
 		return JUDGED_REFUSED;
+	/* Ingress could not restore it: a grant would go to the balancer, past its translation. */
+	same = ss_endpoint_equal(&request.client, &flow->remote);
+	*reason = SS_HOST_server_source_changed;
+	if ((!same || !request.names_client) && source_is_trusted(&flow->remote.addr))
+		return JUDGED_REFUSED;
 	*reason = SS_HOST_server_source_mismatch;
-	if (!ss_endpoint_equal(&request.client, &flow->remote))
+	if (!same)
 		return JUDGED_REFUSED;
 	*reason = SS_HOST_server_direct;
 	return JUDGED_GRANT;

@@ -19,6 +19,10 @@
 #include "strict.h"
 #include "synack.h"
 
+/* Options of others that take 12 bytes of a SYN-ACK: RFC 8684, RFC 7413. */
+#define OPT_MPTCP 30
+#define OPT_FAST_OPEN 34
+
 /* What of the kernel's request socket is needed here; found by BTF (CO-RE). */
 struct tcp_request_sock {
 	__u32 rcv_isn;
@@ -71,20 +75,51 @@ static __always_inline int syn_request(struct __sk_buff *skb, const struct packe
 	return packet_options(skb, p, c) && request_find(c, !p->is_ip6) == SS_OPT_FOUND;
 }
 
+/* Is the option of @c at @c->off one that the SYN-ACK answers by one that leaves a grant no room? */
+static long option_takes_room(__u32 i, struct ss_opt_cursor *c)
+{
+	__u32 off = c->off, kind, len;
+
+	barrier_var(off);
+	if (off >= SS_TCP_OPTS_MAX || off >= c->len)
+		return 1;
+	kind = c->opts[off];
+	if (!kind)
+		return 1;
+	len = kind == 1 ? 1 : c->opts[off + 1];
+	c->form = kind == OPT_MPTCP || kind == OPT_FAST_OPEN;
+	c->off = off + len;
+	return c->form || !len;
+}
+
+/* Will the SYN-ACK to the SYN whose options @c holds have no room for a grant? */
+static __always_inline int synack_is_full(struct ss_opt_cursor *c)
+{
+	c->off = 0;
+	c->form = 0;
+	bpf_loop(SS_TCP_OPTS_MAX + 1, option_takes_room, c, 0);
+	return c->form;
+}
+
 /*
  * The SYN's source and port become what the client and the server know. Returns 0, or -1 if the
- * packet is to stay as it is. @flow is brought up to date.
+ * packet is to stay as it is. @flow is brought up to date. A connection without a grant needs the
+ * balancer that changed its source both ways: it keeps the balancer's address.
  */
 static __always_inline int syn_restore(struct __sk_buff *skb, struct packet *p,
-				       const struct request *request, const struct ss_serve *served,
-				       struct ss_flow *flow)
+				       const struct request *request, struct ss_opt_cursor *c,
+				       const struct ss_serve *served, struct ss_flow *flow)
 {
 	int restored = 0;
 	__u32 csum;
 
 	if (!ss_endpoint_equal(&request->client, &flow->remote)) {
-		if (!prefix_covers(&trusted, &flow->remote.addr)) {
+		if (!source_is_trusted(&flow->remote.addr)) {
 			count(SS_HOST_syn_untrusted);
+			return -1;
+		}
+		if (synack_is_full(c)) {
+			count(SS_HOST_syn_not_restored);
 			return -1;
 		}
 		csum = ss_csum_to32(ss_csum_diff_addr(&flow->remote.addr, &request->client.addr));
@@ -120,7 +155,7 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 		count(SS_HOST_syn_not_served);
 		return INGRESS_PASS;
 	}
-	if (syn_restore(skb, p, &request, served, &flow))
+	if (syn_restore(skb, p, &request, &c, served, &flow))
 		return INGRESS_PASS;
 	if (syn_collides(skb, &flow, isn, &request.vip)) {
 		count(SS_HOST_syn_collision);

@@ -11,10 +11,13 @@
 #include <sidestep/addr.h>
 #include <sidestep/option.h>
 
+#include "maps.h"
+
 /* What a request says, together with its packet. */
 struct request {
 	struct ss_endpoint vip; /* the service that was dialled */
 	struct ss_endpoint client; /* who dialled it, as the client knows itself */
+	int names_client; /* 0: the request does not say, and client is the packet's source */
 };
 
 /* Is the last option of @c's header, @len bytes long, out of c->forms? Then c->off is its place. */
@@ -79,7 +82,17 @@ static __always_inline void request_read(const struct ss_opt_cursor *c,
 		out->vip.port = request->vport;
 		out->client.addr = ss_addr_v4(request->cip);
 		out->client.port = request->cport;
+		out->names_client = 1;
 	}
+}
+
+/*
+ * May @addr, a balancer's, be a SYN's source instead of the client's? A function of its own: kernel
+ * 6.1 has no room for its key on the stack of the sockops program.
+ */
+static __noinline int source_is_trusted(const struct ss_addr *addr)
+{
+	return prefix_covers(&trusted, addr);
 }
 
 #endif

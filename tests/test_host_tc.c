@@ -81,6 +81,8 @@ static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 /* Options beside ours. */
 #define LINUX "\2\4\5\xb4\4\2\x8\xa\0\0\0\1\0\0\0\0\1\3\3\7"
 #define NOP4 "\1\1\1\1"
+#define MPTCP "\x1e\4\1\1"
+#define FAST_OPEN "\x22\xa\1\2\3\4\5\6\7\x8\1\1" /* a cookie of 8 bytes */
 #define OTHER_253 "\xfd\x8\xf9\x89\1\2\3\4" /* another experiment's ExID */
 #define OTHER_254 "\xfe\x8\x5d\x50\xa\x63\0\1" /* our ExID, but the other kind */
 
@@ -151,6 +153,7 @@ static struct ss_endpoint endpoint(const char *text)
 #define UNTOUCHED NULL, NULL, 0
 #define NOT_SERVED NULL, NULL, C(syn_not_served)
 #define UNTRUSTED NULL, NULL, C(syn_untrusted)
+#define NOT_RESTORED NULL, NULL, C(syn_not_restored)
 #define SOURCE_RESTORED CLIENT4, NULL, C(syn_restored)
 #define PORT_RESTORED NULL, LISTEN4, C(syn_restored)
 #define BOTH_RESTORED CLIENT4, LISTEN4, C(syn_restored)
@@ -197,6 +200,19 @@ static const struct ingress_row {
 	  { FROM(BALANCER4, DIP4 ":80", "S", OPTIONS(FULL LINUX),
 		 IPOPT(NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4)) },
 	  BOTH_RESTORED },
+
+	/* The SYN-ACK will be full, so the balancer's address has to stay. */
+	{ "MPTCP", { SYN(BALANCER4, LISTEN4, LINUX MPTCP FULL) }, NOT_RESTORED },
+	{ "Fast Open, cookie request",
+	  { SYN(BALANCER4, LISTEN4, FULL LINUX "\x22\2") },
+	  NOT_RESTORED },
+	{ "Fast Open, a cookie", { SYN(BALANCER4, LISTEN4, FAST_OPEN FULL) }, NOT_RESTORED },
+	{ "MPTCP, source not changed",
+	  { SYN(CLIENT4, DIP4 ":80", LINUX MPTCP FULL) },
+	  PORT_RESTORED },
+	{ "MPTCP behind the end of list",
+	  { SYN(BALANCER4, LISTEN4, FULL "\0\0\0\0" MPTCP) },
+	  SOURCE_RESTORED },
 
 	/* Requests elsewhere than at the tail. */
 	{ "first of the options", { SYN(BALANCER4, LISTEN4, FULL LINUX) }, SOURCE_RESTORED },

@@ -28,10 +28,12 @@
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \
 	X(server_not_served,      "not granted: the request names a service not served here")      \
 	X(server_source_mismatch, "not granted: the request names another client than its packet") \
+	X(server_source_changed,  "not granted: a trusted balancer changed the source, and the SYN cannot say or have it restored") \
 	X(server_port_mismatch,   "not granted: the SYN reached another port than the service's")  \
 	X(server_bad_request,     "not granted: the request was malformed")                        \
 	X(server_state_full,      "not granted: no memory for the connection's state")             \
 	X(syn_restored,           "SYNs whose client address or port was restored")                \
+	X(syn_not_restored,       "SYNs left with a trusted balancer's address: MPTCP or TCP Fast Open leave no room for a grant") \
 	X(syn_not_served,         "SYNs whose request names a service not served here")            \
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \

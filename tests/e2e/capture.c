@@ -203,6 +203,17 @@ struct crossing capture_settle(const struct crossing *expected)
 	return seen;
 }
 
+void expect_through_balancer(unsigned syns)
+{
+	struct crossing c = capture_settle(NULL);
+
+	assert_int_equal(c.syns_in, syns);
+	assert_int_equal(c.syns_out, syns);
+	assert_true(c.tcp_in > syns);
+	assert_int_equal(c.tcp_in, c.tcp_out);
+	assert_int_equal(c.other, 0);
+}
+
 void expect_crossing(unsigned in, unsigned out)
 {
 	struct crossing expected = { .syns_in = in, .syns_out = out }, got;

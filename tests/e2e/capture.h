@@ -31,4 +31,7 @@ struct crossing capture_settle(const struct crossing *expected);
 /* Exactly @in SYNs went in and @out came out, and not one other packet crossed. */
 void expect_crossing(unsigned in, unsigned out);
 
+/* @syns SYNs of as many connections did, and all their other packets, both ways or from the client. */
+void expect_through_balancer(unsigned syns);
+
 #endif

@@ -105,18 +105,6 @@ static void talk_timed(const struct family *family, bool server_first, long leas
 		fail_msg("it took %ld ms, expected %ld to %ld", took, least, ms);
 }
 
-/* @syns SYNs passed the balancer, and the other packets of connections that had to. */
-static void expect_through_balancer(unsigned syns)
-{
-	struct crossing c = capture_settle(NULL);
-
-	assert_int_equal(c.syns_in, syns);
-	assert_int_equal(c.syns_out, syns);
-	assert_true(c.tcp_in > syns);
-	assert_int_equal(c.tcp_in, c.tcp_out);
-	assert_int_equal(c.other, 0);
-}
-
 /* One connection of @family, that was put on the balancer path, and the next one there at once. */
 static void blocked_talk(const struct family *family, bool server_first)
 {

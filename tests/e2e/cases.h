@@ -38,6 +38,11 @@
 	X(strict_life, "what a client knows of strict replies goes in time", STRICT)         \
 	X(strict_reused, "a port with strict replies is used anew", STRICT)                  \
 	X(strict_full, "no room for strict replies", STRICT)                                 \
+	X(nat_destination, "a balancer that translates the destination", ALL)                \
+	X(nat_both, "a balancer that translates source and destination", ALL)                \
+	X(nat_plain, "such a balancer, and a client without host programs", ALL)             \
+	X(nat_untrusted, "such a balancer that is not trusted", ONCE)                        \
+	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                         \
 	X(no_host_programs, "a client without host programs", ALL)                           \
 	X(listener_first, "a server that listened before the programs were loaded", ALL)     \
 	X(adopted_callbacks, "a listener that was there first costs no calls for data", ALL) \
