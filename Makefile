@@ -82,6 +82,10 @@ $(B)/%.bpf.o: tests/bench/%.bpf.c | $(B)/loader
 	$(call say,BPF,$@)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
+$(B)/%.bpf.o: tests/e2e/%.bpf.c | $(B)/loader
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp 2> $@.log || { cat $@.log; exit 1; }
@@ -117,9 +121,9 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(B)/tests/progrun.o $(LOADER_L
 	$(Q)$(CC) $^ -o $@ $(ALL_LIBS) $(shell pkg-config --libs cmocka)
 
 # The end-to-end tests are one program of several files.
-E2E_OBJS := $(patsubst tests/%.c,$(B)/tests/%.o,$(wildcard tests/e2e/*.c))
+E2E_OBJS := $(patsubst tests/%.c,$(B)/tests/%.o,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c)))
 $(E2E_OBJS): | $(B)/tests/e2e
-$(B)/tests/test_e2e: $(E2E_OBJS)
+$(B)/tests/test_e2e: $(E2E_OBJS) | $(B)/middlebox.bpf.o
 
 $(B)/tests/bench/%.o: tests/bench/%.c $(B)/bench.skel.h | $(B)/tests/bench
 	$(call say,CC,$@)

@@ -13,10 +13,7 @@
 #define SIDESTEP_HOST_BLOCKED_H
 
 #include "conn.h"
-#include "kernel.h"
-
-/* How long a backend counts as not reachable directly. */
-#define BLOCKED_NS (60 * SECOND_NS)
+#include "minute.h"
 
 /* So many timeouts show that the path carries nothing; one may be a lost packet. */
 #define BLOCKED_TIMEOUTS 2
@@ -26,18 +23,6 @@
  * timer sends it after 1 second (RFC 6298, section 2); copies made by the network come sooner.
  */
 #define SYNACK_AGAIN_NS (SECOND_NS / 2)
-
-static __always_inline int backend_is_blocked(const struct ss_addr *backend)
-{
-	__u64 *until = bpf_map_lookup_elem(&blocked, backend);
-
-	if (!until)
-		return 0;
-	if (*until > bpf_ktime_get_ns())
-		return 1;
-	(void)bpf_map_delete_elem(&blocked, backend);
-	return 0;
-}
 
 /*
  * Has @conn, whose socket is @tcp, carried anything? It has if the server acknowledges more than the
@@ -50,17 +35,44 @@ static __always_inline int path_carried(const struct ss_conn *conn, const struct
 }
 
 /* Is there another path for @conn, which was granted the direct one? */
-static __always_inline int path_on_trial(const struct ss_conn *conn)
+static __always_inline int path_is_choice(const struct ss_conn *conn)
 {
 	return conn->reason == SS_HOST_client_direct || conn->reason == SS_HOST_client_blocked ||
 	       conn->reason == SS_HOST_client_backend_blocked;
 }
 
-/* @conn has the grant @dip. */
-static __always_inline void path_begin(struct ss_conn *conn, const struct ss_endpoint *dip)
+/*
+ * Did @conn get an answer from the service to its request, but no grant? Either the server gave none,
+ * and the balancer path is its path; or the grant was lost on the way. The server then answers as one
+ * that was redirected, which not every balancer's address translation stands: nothing is carried.
+ */
+static __always_inline int grant_is_missing(const struct ss_conn *conn)
+{
+	return conn->reason == SS_HOST_client_no_grant ||
+	       conn->reason == SS_HOST_client_bad_grant ||
+	       conn->reason == SS_HOST_client_out_of_range;
+}
+
+/* Is anything to be done for or learnt from @conn if it carries nothing? */
+static __always_inline int path_on_trial(const struct ss_conn *conn)
+{
+	return path_is_choice(conn) || grant_is_missing(conn) ||
+	       conn->reason == SS_HOST_client_unblocked;
+}
+
+/* @conn is established, and so far @acked bytes were acknowledged. */
+static __always_inline void path_begin(struct ss_conn *conn, __u32 acked)
 {
 	conn->since = bpf_ktime_get_ns();
-	if (!conn->syn_retries && backend_is_blocked(&dip->addr)) {
+	conn->acked = acked;
+}
+
+/* @conn has the grant @dip. */
+static __always_inline void path_granted(struct ss_conn *conn, const struct ss_endpoint *dip)
+{
+	if (bpf_map_lookup_elem(&plain, &conn->flow.remote))
+		(void)bpf_map_delete_elem(&plain, &conn->flow.remote);
+	if (!conn->syn_retries && minute_lasts(&blocked, &dip->addr)) {
 		conn->wire = *dip;
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_backend_blocked);
 		return;
@@ -76,10 +88,7 @@ static __always_inline void path_begin(struct ss_conn *conn, const struct ss_end
  */
 static __always_inline void direct_fails(struct ss_conn *conn)
 {
-	__u64 until = bpf_ktime_get_ns() + BLOCKED_NS;
-
-	if (bpf_map_update_elem(&blocked, &conn->wire.addr, &until, BPF_ANY))
-		count(SS_HOST_error_map);
+	minute_begin(&blocked, &conn->wire.addr);
 	if (conn->syn_retries) {
 		conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_blocked_retry);
 		return;
@@ -102,11 +111,23 @@ static __always_inline void balancer_fails(struct ss_conn *conn)
 	conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_unblocked);
 }
 
+/*
+ * Nothing is left to try for @conn. Balancers that translate addresses and follow connections carry
+ * one that did not ask: the next ones shall not.
+ */
+static __always_inline void all_fails(struct ss_conn *conn)
+{
+	minute_begin(&plain, &conn->flow.remote);
+	conn_decide(conn, conn->path, SS_HOST_client_cut_off);
+}
+
 static __always_inline void path_fails(struct ss_conn *conn)
 {
 	conn->since = bpf_ktime_get_ns();
 	conn->timeouts = 0;
-	if (conn->path == SS_PATH_DIRECT)
+	if (!path_is_choice(conn))
+		all_fails(conn);
+	else if (conn->path == SS_PATH_DIRECT)
 		direct_fails(conn);
 	else
 		balancer_fails(conn);
@@ -133,6 +154,17 @@ static __always_inline void path_synack(struct ss_conn *conn, const struct bpf_t
 	if (isn + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt)
 		return;
 	if (bpf_ktime_get_ns() - conn->since >= SYNACK_AGAIN_NS)
+		path_fails(conn);
+}
+
+/*
+ * A RST with sequence number @seq came for @conn. If it is the first thing to come, its sender may
+ * not know the connection.
+ */
+static __always_inline void path_reset(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
+				       __u32 seq)
+{
+	if (grant_is_missing(conn) && !path_carried(conn, tcp) && seq == tcp->rcv_nxt)
 		path_fails(conn);
 }
 

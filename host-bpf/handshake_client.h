@@ -67,6 +67,8 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 	first.flow = sockops_flow(ctx);
 	if (!is_dialled(&first.flow.remote))
 		return;
+	if (minute_lasts(&plain, &first.flow.remote))
+		first.reason = SS_HOST_client_dialled_plainly;
 	conn = bpf_sk_storage_get(&conns, sk, &first, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!conn) {
 		count(SS_HOST_client_state_full);
@@ -144,6 +146,8 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 		return;
 	conn->request_len = 0;
 	if (conn->path == SS_PATH_ASKING) {
+		if (conn->reason == SS_HOST_client_dialled_plainly && conn->syn_retries)
+			conn->reason = 0; /* no answer: what is remembered may not hold */
 		if (conn->syn_retries < REQUEST_SYNS && !conn->reason)
 			request_reserve(ctx, conn);
 		return;
@@ -246,6 +250,22 @@ static __always_inline void client_state(struct bpf_sock_ops *ctx)
 		strict_close(conn, before);
 }
 
+/* Why @conn is not redirected: what came of looking for a grant is @err, or @dip. 0: it is. */
+static __always_inline enum ss_host_counter client_refusal(const struct ss_conn *conn, long err,
+							   const struct ss_endpoint *dip)
+{
+	if ((err || !conn->asked) && conn->reason) /* why it did not ask, or asked no more */
+		return conn->reason;
+	if (!conn->asked)
+		return SS_HOST_client_no_room;
+	if (err == -ENOMSG)
+		return conn->syn_retries >= REQUEST_SYNS ? SS_HOST_client_gave_up
+							 : SS_HOST_client_no_grant;
+	if (err)
+		return SS_HOST_client_bad_grant;
+	return prefix_covers(&backends, &dip->addr) ? 0 : SS_HOST_client_out_of_range;
+}
+
 /*
  * @conn is granted the server @dip. One that used a SYN cookie knows the service from a request that
  * comes again; if that is removed on the way, its packets come from its own address.
@@ -256,7 +276,7 @@ static __always_inline void client_granted(struct ss_conn *conn, const struct ss
 		strict_forget(conn);
 	if (conn->repeat && !conn->strict)
 		(void)strict_learn(conn, dip);
-	path_begin(conn, dip);
+	path_granted(conn, dip);
 }
 
 /* ACTIVE_ESTABLISHED_CB: the SYN-ACK is there, the third ACK is not sent yet. */
@@ -264,12 +284,13 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 {
 	struct ss_conn *conn = client_conn(ctx);
 	struct ss_endpoint dip = {};
+	enum ss_host_counter reason;
 	long err;
 
 	if (!conn || conn->path != SS_PATH_ASKING)
 		return;
 	late_forget(&conn->flow);
-	conn->acked = ctx->bytes_acked;
+	path_begin(conn, ctx->bytes_acked);
 	err = grant_load(ctx, &conn->flow, 0, &dip);
 	if (err == -ENOMSG) {
 		err = grant_load(ctx, &conn->flow, SS_GRANT_REPEAT, &dip);
@@ -277,23 +298,16 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 	}
 	if (!conn->repeat)
 		callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
-	if (!conn->asked)
-		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_no_room);
-	else if (err && conn->reason) /* why it asked no more */
-		conn_decide(conn, SS_PATH_BALANCER, conn->reason);
-	else if (err == -ENOMSG && conn->syn_retries >= REQUEST_SYNS)
-		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_gave_up);
-	else if (err == -ENOMSG)
-		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_no_grant);
-	else if (err)
-		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_bad_grant);
-	else if (!prefix_covers(&backends, &dip.addr))
-		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_out_of_range);
-	else {
+	reason = client_refusal(conn, err, &dip);
+	if (!reason) {
 		client_granted(conn, &dip);
 		return;
 	}
-	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);
+	conn_decide(conn, SS_PATH_BALANCER, reason);
+	if (reason == SS_HOST_client_gave_up)
+		minute_begin(&plain, &conn->flow.remote);
+	if (!path_on_trial(conn))
+		callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_RTO_CB_FLAG);
 }
 
 #endif

@@ -9,6 +9,7 @@
 #ifndef SIDESTEP_HOST_INGRESS_H
 #define SIDESTEP_HOST_INGRESS_H
 
+#include "blocked.h"
 #include "conn.h"
 #include "icmp.h"
 #include "kernel.h"
@@ -172,6 +173,25 @@ static __always_inline void ingress_other(struct __sk_buff *skb, struct packet *
 	strict_translate(skb, p, &flow);
 }
 
+/* A RST: is it the answer to a connection that asked in vain? */
+static __noinline int ingress_reset(struct __sk_buff *skb, const struct packet *p)
+{
+	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
+	__u32 seq = SS_BE32(p->tcp->seq);
+	struct bpf_sock *sk = flow_socket(skb, &flow);
+	struct bpf_tcp_sock *tcp;
+	struct ss_conn *conn;
+
+	if (!sk)
+		return 0;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	tcp = conn ? bpf_tcp_sock(sk) : NULL;
+	if (conn && tcp)
+		path_reset(conn, tcp, seq);
+	bpf_sk_release(sk);
+	return 0;
+}
+
 static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 {
 	struct packet p = {};
@@ -182,6 +202,8 @@ static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 	}
 	if (p.tcp->syn)
 		return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
+	if (p.tcp->rst)
+		ingress_reset(skb, &p);
 	if (strict_is_used())
 		ingress_other(skb, &p);
 	return INGRESS_PASS;

@@ -13,6 +13,7 @@
 #define WIRE_MAX LATE_MAX
 #define RULES_MAX 1024
 #define BLOCKED_MAX 4096
+#define PLAIN_MAX BLOCKED_MAX
 #define STRICT_MAX 262144
 #define STRICT_TIME_WAIT_MAX 131072
 #define STRICT_CLOSED_MAX 65536
@@ -42,7 +43,7 @@ struct {
 /*
  * Backends that could not be reached directly -> until when that counts, by the kernel's monotonic
  * clock, in ns. Written by sockops and ingress, read by sockops; what is outdated stays until it
- * is met again, or is the least recently used when the map is full.
+ * is the least recently used when the map is full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -50,6 +51,14 @@ struct {
 	__type(key, struct ss_addr);
 	__type(value, __u64);
 } blocked SEC(".maps");
+
+/* Services that are dialled without a request -> until when. As "blocked". */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PLAIN_MAX);
+	__type(key, struct ss_endpoint);
+	__type(value, __u64);
+} plain SEC(".maps");
 
 /*
  * A connection as this host sends it on the wire -> as its kernel knows it, for ICMP errors.

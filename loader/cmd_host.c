@@ -72,11 +72,17 @@ static void add_prefix(const struct ss_prefix *prefix, void *arg)
 	json_array_append_new(arg, json_prefix(prefix));
 }
 
-static void add_blocked(const struct ss_addr *backend, unsigned seconds, void *arg)
+static void add_blocked(const void *backend, unsigned seconds, void *arg)
 {
 	char text[ADDRESS_TEXT_LEN];
 
 	json_array_append_new(arg, json_pack("{s:s, s:i}", "address", address_format(backend, text),
+					     "seconds", seconds));
+}
+
+static void add_plain(const void *service, unsigned seconds, void *arg)
+{
+	json_array_append_new(arg, json_pack("{s:o, s:i}", "service", json_endpoint(service),
 					     "seconds", seconds));
 }
 
@@ -136,18 +142,20 @@ static json_t *counters_json(const __u64 *counters)
 
 static json_t *status_json(const struct pins *pins, const __u64 *counters)
 {
-	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array();
+	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array(),
+	       *plain = json_array();
 
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
-	host_blocked(pins, add_blocked, blocked);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
+	host_remembered(pins, "blocked", add_blocked, blocked);
+	host_remembered(pins, "plain", add_plain, plain);
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
 			 pins->version, "programs", interfaces, "serve", services,
 			 "listeners_that_must_restart", restart_json(pins), "dial",
 			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
-			 "blocked", blocked, "trusted_balancers", prefixes_json(pins, "trusted"),
-			 "strict_connections", host_strict_flows(pins), "counters",
-			 counters_json(counters));
+			 "blocked", blocked, "plain", plain, "trusted_balancers",
+			 prefixes_json(pins, "trusted"), "strict_connections",
+			 host_strict_flows(pins), "counters", counters_json(counters));
 }
 
 static void status_print(const json_t *status, const __u64 *counters)
@@ -174,6 +182,10 @@ static void status_print(const json_t *status, const __u64 *counters)
 	json_array_foreach(json_object_get(status, "blocked"), i, item)
 		printf("blocked   %s for %lld more seconds\n",
 		       json_string_value(json_object_get(item, "address")),
+		       json_integer_value(json_object_get(item, "seconds")));
+	json_array_foreach(json_object_get(status, "plain"), i, item)
+		printf("plain     %s for %lld more seconds\n",
+		       json_string_value(json_object_get(item, "service")),
 		       json_integer_value(json_object_get(item, "seconds")));
 	json_array_foreach(json_object_get(status, "listeners_that_must_restart"), i, item)
 		printf("restart   %s listened before the programs were loaded: it cannot grant\n",

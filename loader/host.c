@@ -431,12 +431,12 @@ static __u64 monotonic_now(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
-void host_blocked(const struct pins *pins,
-		  void (*fn)(const struct ss_addr *backend, unsigned seconds, void *arg), void *arg)
+void host_remembered(const struct pins *pins, const char *name,
+		     void (*fn)(const void *key, unsigned seconds, void *arg), void *arg)
 {
-	struct ss_addr key, *prev = NULL;
+	struct ss_endpoint key, *prev = NULL; /* or a struct ss_addr, which is shorter */
 	__u64 until, now = monotonic_now();
-	int fd = pins_get(pins, "blocked");
+	int fd = pins_get(pins, name);
 
 	if (fd < 0)
 		return;

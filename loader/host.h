@@ -52,10 +52,9 @@ void host_services(const struct pins *pins,
 			      void *arg),
 		   void *arg);
 
-/* Calls @fn with every backend that counts as not reachable directly, and for how long still. */
-void host_blocked(const struct pins *pins,
-		  void (*fn)(const struct ss_addr *backend, unsigned seconds, void *arg),
-		  void *arg);
+/* Calls @fn with every key of the map @name ("blocked", "plain"), and for how long it still counts. */
+void host_remembered(const struct pins *pins, const char *name,
+		     void (*fn)(const void *key, unsigned seconds, void *arg), void *arg);
 
 /* How many connections to servers that answer strictly are known, also those that are just over. */
 unsigned host_strict_flows(const struct pins *pins);

@@ -687,6 +687,7 @@ static void half_open_collisions(void **state)
 #define STAYS 0
 #define GOES_BACK C(client_blocked)
 #define GOES_DIRECT C(client_unblocked)
+#define GIVES_UP C(client_cut_off)
 #define MINUTE_NS 60000000000ULL
 
 /* The client's state, and a SYN-ACK that comes after so many milliseconds. */
@@ -713,8 +714,16 @@ static const struct again_row {
 	{ "back, a copy", STAYS, 100, SS_HOST_client_blocked, 0, 1 },
 	{ "back, bytes were acknowledged", STAYS, 1000, SS_HOST_client_blocked, 0, 0 },
 	{ "not tried directly", GOES_DIRECT, 1000, SS_HOST_client_backend_blocked, 0, 1 },
-	{ "direct after all", STAYS, 1000, SS_HOST_client_unblocked, 0, 1 },
-	{ "not granted", STAYS, 1000, SS_HOST_client_no_grant, 0, 1 },
+	{ "direct after all", GIVES_UP, 1000, SS_HOST_client_unblocked, 0, 1 },
+	{ "direct after all, a copy", STAYS, 100, SS_HOST_client_unblocked, 0, 1 },
+	{ "not granted", GIVES_UP, 1000, SS_HOST_client_no_grant, 0, 1 },
+	{ "not granted, a copy", STAYS, 100, SS_HOST_client_no_grant, 0, 1 },
+	{ "not granted, the server has spoken", STAYS, 1000, SS_HOST_client_no_grant, 0, 1,
+	  .server_spoke = true },
+	{ "a malformed grant", GIVES_UP, 1000, SS_HOST_client_bad_grant, 0, 1 },
+	{ "an impossible grant", GIVES_UP, 1000, SS_HOST_client_out_of_range, 0, 1 },
+	{ "cut off before", STAYS, 1000, SS_HOST_client_cut_off, 0, 1 },
+	{ "did not ask", STAYS, 1000, SS_HOST_client_dialled_plainly, 0, 1 },
 	{ "not established", STAYS, 1000, 0, 0, 1 },
 	{ "a server's socket", STAYS, 1000, SS_HOST_server_direct, 0, 1 },
 };
@@ -790,6 +799,8 @@ static void again_change(const struct again_row *row, struct ss_conn *before)
 		before->addr_csum = ss_csum_to32(
 			ss_csum_diff_addr(&before->flow.remote.addr, &before->wire.addr));
 	}
+	if (row->counters == GIVES_UP)
+		before->reason = SS_HOST_client_cut_off;
 	if (row->counters)
 		before->timeouts = 0;
 }
@@ -799,6 +810,7 @@ static void again_expect(const struct again_row *row, const struct pair *pair,
 			 struct ss_conn *before)
 {
 	int late_fd = bpf_map__fd(skel->maps.late), blocked = bpf_map__fd(skel->maps.blocked);
+	int plain = bpf_map__fd(skel->maps.plain);
 	__u64 until = 0, left;
 	struct ss_late late;
 	struct ss_conn now;
@@ -817,6 +829,8 @@ static void again_expect(const struct again_row *row, const struct pair *pair,
 	shadow = !bpf_map_lookup_elem(late_fd, &now.flow, &late);
 	if (shadow != now.rewrite)
 		row_failed(row->why, "the shadow is %sthere", shadow ? "" : "not ");
+	if (!bpf_map_delete_elem(plain, &now.flow.remote) != (row->counters == GIVES_UP))
+		row_failed(row->why, "dialled plainly or not");
 	(void)bpf_map_lookup_elem(blocked, &now.wire.addr, &until);
 	left = until ? until - monotonic_ns() : 0;
 	if (now.rewrite ? until != 0 : left > MINUTE_NS || left < MINUTE_NS / 2)

@@ -18,11 +18,13 @@
 	X(client_no_grant,        "not redirected: the SYN-ACK carried no grant")                  \
 	X(client_bad_grant,       "not redirected: the grant was malformed")                       \
 	X(client_out_of_range,    "not redirected: the grant points outside of the backends")      \
+	X(client_dialled_plainly, "not redirected: the service was dialled without a request, which got lost a moment ago") \
 	X(client_state_full,      "not redirected: no memory for the connection's state")          \
 	X(client_backend_blocked, "not redirected: the server was not reachable directly a moment ago") \
 	X(client_blocked,         "back on the balancer path: the direct path carried nothing (included in client_direct)") \
 	X(client_unblocked,       "on the direct path after all: the balancer path carried nothing either") \
 	X(client_blocked_retry,   "the direct path carries nothing, but only the first choice is reached through the balancer (included in client_direct)") \
+	X(client_cut_off,         "nothing was carried on any path: the service is dialled plainly for a minute (included in the above)") \
 	X(server_direct,          "connections that were granted to come directly")                \
 	X(server_cookie_direct,   "after a SYN cookie: the client repeated its request (included in server_direct)") \
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \

@@ -199,15 +199,6 @@ void case_blocked_balancer(const struct family *family)
 
 /* --- the second choice ----------------------------------------------------------------------------- */
 
-static void expect_soon(const char *name, long n)
-{
-	long deadline = now_ms() + WAIT_MS;
-
-	while (counted("c1", name) != n && now_ms() < deadline)
-		poll(NULL, 0, 10);
-	assert_int_equal(counted("c1", name), n);
-}
-
 /* Dials the service "one"; the first SYN is lost. */
 static void dial_retried(struct talk *talk)
 {
@@ -232,7 +223,7 @@ void case_blocked_retry(const struct family *family)
 
 	block(family, "");
 	dial_retried(talk);
-	expect_soon("client_blocked_retry", 1);
+	expect_soon("c1", "client_blocked_retry", 1);
 	assert_in_range(blocked_seconds(family), 50, 60);
 	unblock();
 	talk_finish(talk);

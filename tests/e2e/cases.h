@@ -43,6 +43,15 @@
 	X(nat_plain, "such a balancer, and a client without host programs", ALL)             \
 	X(nat_untrusted, "such a balancer that is not trusted", ONCE)                        \
 	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                         \
+	X(request_stripped, "a middlebox removes requests", ALL)                             \
+	X(request_dropped, "a middlebox drops what carries a request", ALL)                  \
+	X(request_reflected, "a middlebox reflects requests", ALL)                           \
+	X(grant_stripped, "a middlebox removes grants", ALL)                                 \
+	X(grant_lost, "the same, and a balancer that knows nothing of the connection", ONCE) \
+	X(grant_lost_reset, "the same, and a server that knows nothing of it", ONCE)         \
+	X(nat_blocked, "such a balancer, and no direct path", ONCE)                          \
+	X(options_moved, "our options before those of others", ALL)                          \
+	X(options_crowded, "other experimental options beside ours", ALL)                    \
 	X(no_host_programs, "a client without host programs", ALL)                           \
 	X(listener_first, "a server that listened before the programs were loaded", ALL)     \
 	X(adopted_callbacks, "a listener that was there first costs no calls for data", ALL) \

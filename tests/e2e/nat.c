@@ -33,12 +33,15 @@ static void stateless_begin(const struct family *family)
 
 	assert_int_equal(family->af, AF_INET);
 	must("lb",
-	     "nft 'table ip nat { chain both { type filter hook prerouting priority raw; "
-	     "ip daddr %s tcp dport %d ip saddr set 10.0.2.2 ip daddr set %s tcp dport set %d "
-	     "accept; "
-	     "ip saddr %s tcp sport %d ip daddr set %s ip saddr set %s tcp sport set %d; }; }'",
+	     "nft 'table ip nat { "
+	     "chain there { type filter hook prerouting priority raw; "
+	     "ip daddr %s tcp dport %d ip daddr set %s tcp dport set %d accept; "
+	     "ip saddr %s tcp sport %d ip daddr set %s; }; "
+	     "chain back { type filter hook postrouting priority srcnat; "
+	     "ip daddr %s tcp dport %d ip saddr set 10.0.2.2; "
+	     "ip saddr %s tcp sport %d ip saddr set %s tcp sport set %d; }; }'",
 	     family->vip, PORT_ONE, family->s1, listen, family->s1, listen, family->client,
-	     family->vip, PORT_ONE);
+	     family->s1, listen, family->s1, listen, family->vip, PORT_ONE);
 }
 
 void nat_begin(const struct family *family, enum nat nat)

@@ -289,6 +289,15 @@ long strict_connections(const char *host)
 	return n;
 }
 
+void expect_soon(const char *host, const char *name, long n)
+{
+	long deadline = now_ms() + WAIT_MS;
+
+	while (counted(host, name) != n && now_ms() < deadline)
+		poll(NULL, 0, 10);
+	assert_int_equal(counted(host, name), n);
+}
+
 static json_t *item_named(const json_t *list, const char *name)
 {
 	json_t *item;

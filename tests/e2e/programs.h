@@ -65,6 +65,9 @@ void counters_mark(void);
 /* By how much the counter @name of @host has grown. */
 long counted(const char *host, const char *name);
 
+/* It has grown by @n, or soon will have. */
+void expect_soon(const char *host, const char *name, long n);
+
 /* How many connections to servers that reply strictly @host knows, also those just over. */
 long strict_connections(const char *host);
 
