@@ -69,11 +69,13 @@ static __always_inline int repeat_load(struct bpf_sock_ops *ctx, int ipv4, struc
 	return 0;
 }
 
-/* Judges the request in @c by DESIGN section 5; *@vip: the service that it asks for. */
-static __always_inline enum judgement request_judge(const struct ss_flow *flow,
-						    struct ss_opt_cursor *c,
-						    struct ss_endpoint *vip,
-						    enum ss_host_counter *reason)
+/*
+ * Judges the request in @c by DESIGN section 5; *@vip: the service that it asks for. A function of
+ * its own: kernel 6.1 has no room for what it needs on the stack of the callers.
+ */
+static __noinline enum judgement request_judge(const struct ss_flow *flow, struct ss_opt_cursor *c,
+					       struct ss_endpoint *vip,
+					       enum ss_host_counter *reason)
 {
 	const struct ss_serve *served;
 	struct request request = {};

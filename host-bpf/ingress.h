@@ -29,44 +29,48 @@ struct tcp_request_sock {
 	__u32 rcv_isn;
 } __attribute__((preserve_access_index));
 
+/* What meets a SYN. */
+enum syn_meets {
+	MEETS_OURS, /* a listener that may grant, the same SYN sent again, or nobody */
+	MEETS_OLD_LISTENER, /* it listened before the programs were loaded, or is none of theirs */
+	MEETS_OTHER, /* a live connection of another service */
+};
+
 /*
  * Would the kernel give the SYN, which asks for @vip, to @sk, a live connection of another service?
  * Linux reuses a source port toward different VIPs, and two VIPs can share a backend; such a
  * SYN could reset that connection. The same service's own SYN, sent again, is no such case.
  */
-static __always_inline int sock_collides(struct bpf_sock *sk, __u32 isn,
-					 const struct ss_endpoint *vip)
+static __always_inline enum syn_meets sock_meets(struct bpf_sock *sk, __u32 isn,
+						 const struct ss_endpoint *vip)
 {
 	struct tcp_request_sock *req;
 	struct ss_conn *conn;
 
 	if (sk->state == TCP_TIME_WAIT)
-		return 0;
-	if (sk->state == TCP_LISTEN) {
-		if (!bpf_sk_storage_get(&conns, sk, 0, 0))
-			count(SS_HOST_syn_old_listener);
-		return 0;
-	}
+		return MEETS_OURS;
 	if (sk->state == TCP_NEW_SYN_RECV) {
 		req = bpf_skc_to_tcp_request_sock(sk);
-		return req && req->rcv_isn != isn;
+		return req && req->rcv_isn != isn ? MEETS_OTHER : MEETS_OURS;
 	}
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-	return !conn || !ss_endpoint_equal(&conn->wire, vip);
+	if (sk->state == TCP_LISTEN)
+		return conn ? MEETS_OURS : MEETS_OLD_LISTENER;
+	return !conn || !ss_endpoint_equal(&conn->wire, vip) ? MEETS_OTHER : MEETS_OURS;
 }
 
-/* The same for whatever socket has the SYN's addresses and ports. */
-static __always_inline int syn_collides(struct __sk_buff *skb, const struct ss_flow *flow,
-					__u32 isn, const struct ss_endpoint *vip)
+/* The same for whatever socket has the addresses and ports of @flow. */
+static __always_inline enum syn_meets syn_meets(struct __sk_buff *skb, const struct ss_flow *flow,
+						__u32 isn, const struct ss_endpoint *vip)
 {
 	struct bpf_sock *sk = flow_socket(skb, flow);
-	int collides;
+	enum syn_meets meets;
 
 	if (!sk)
-		return 0;
-	collides = sock_collides(sk, isn, vip);
+		return MEETS_OURS;
+	meets = sock_meets(sk, isn, vip);
 	bpf_sk_release(sk);
-	return collides;
+	return meets;
 }
 
 /* Looks for a request in the SYN's options. */
@@ -103,41 +107,59 @@ static __always_inline int synack_is_full(struct ss_opt_cursor *c)
 }
 
 /*
- * The SYN's source and port become what the client and the server know. Returns 0, or -1 if the
- * packet is to stay as it is. @flow is brought up to date. A connection without a grant needs the
- * balancer that changed its source both ways: it keeps the balancer's address.
+ * What the SYN's addresses and ports are to become: those that the client and the server know.
+ * Returns 0, or -1 if the packet is to stay as it is. A connection without a grant needs the
+ * balancer that changed its source both ways: its SYN keeps the balancer's address.
  */
-static __always_inline int syn_restore(struct __sk_buff *skb, struct packet *p,
-				       const struct request *request, struct ss_opt_cursor *c,
-				       const struct ss_serve *served, struct ss_flow *flow)
+static __always_inline int syn_target(const struct packet *p, const struct request *request,
+				      struct ss_opt_cursor *c, const struct ss_serve *served,
+				      struct ss_flow *flow)
 {
+	if (!p->is_ip6)
+		flow->local.port = served->listen;
+	if (ss_endpoint_equal(&request->client, &flow->remote))
+		return 0;
+	if (!source_is_trusted(&flow->remote.addr)) {
+		count(SS_HOST_syn_untrusted);
+		return -1;
+	}
+	if (synack_is_full(c)) {
+		count(SS_HOST_syn_not_restored);
+		return -1;
+	}
+	flow->remote = request->client;
+	return 0;
+}
+
+/* Has the SYN @p another source than that of @flow, the client's? */
+static __always_inline int source_differs(const struct packet *p, const struct ss_flow *flow)
+{
+	struct ss_endpoint source = packet_source(p);
+
+	return !ss_endpoint_equal(&source, &flow->remote);
+}
+
+/* The SYN @p gets the source and the port of @flow. */
+static __always_inline void syn_restore(struct __sk_buff *skb, struct packet *p,
+					const struct ss_flow *flow)
+{
+	struct ss_endpoint source = packet_source(p);
 	int restored = 0;
 	__u32 csum;
 
-	if (!ss_endpoint_equal(&request->client, &flow->remote)) {
-		if (!source_is_trusted(&flow->remote.addr)) {
-			count(SS_HOST_syn_untrusted);
-			return -1;
-		}
-		if (synack_is_full(c)) {
-			count(SS_HOST_syn_not_restored);
-			return -1;
-		}
-		csum = ss_csum_to32(ss_csum_diff_addr(&flow->remote.addr, &request->client.addr));
-		rewrite(skb, p, REWRITE_SOURCE, &request->client, csum);
-		flow->remote = request->client;
+	if (source_differs(p, flow)) {
+		csum = ss_csum_to32(ss_csum_diff_addr(&source.addr, &flow->remote.addr));
+		rewrite(skb, p, REWRITE_SOURCE, &flow->remote, csum);
 		restored = 1;
 		if (!packet_headers(skb, p))
-			return -1;
+			return;
 	}
-	if (flow->local.port != served->listen && !p->is_ip6) {
-		flow->local.port = served->listen;
+	if (p->tcp->dest != flow->local.port) {
 		rewrite(skb, p, REWRITE_DESTINATION, &flow->local, 0);
 		restored = 1;
 	}
 	if (restored)
 		count(SS_HOST_syn_restored);
-	return 0;
 }
 
 static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
@@ -147,6 +169,7 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	const struct ss_serve *served;
 	struct request request = {};
 	struct ss_opt_cursor c = {};
+	enum syn_meets meets;
 
 	if (!syn_request(skb, p, &c))
 		return INGRESS_PASS;
@@ -156,12 +179,21 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 		count(SS_HOST_syn_not_served);
 		return INGRESS_PASS;
 	}
-	if (syn_restore(skb, p, &request, &c, served, &flow))
+	if (syn_target(p, &request, &c, served, &flow))
 		return INGRESS_PASS;
-	if (syn_collides(skb, &flow, isn, &request.vip)) {
+	meets = syn_meets(skb, &flow, isn, &request.vip);
+	if (meets == MEETS_OTHER) {
 		count(SS_HOST_syn_collision);
 		return INGRESS_DROP;
 	}
+	if (meets == MEETS_OLD_LISTENER) {
+		count(SS_HOST_syn_old_listener);
+		if (source_differs(p, &flow)) {
+			count(SS_HOST_syn_not_restored);
+			return INGRESS_PASS;
+		}
+	}
+	syn_restore(skb, p, &flow);
 	return INGRESS_PASS;
 }
 

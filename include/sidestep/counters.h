@@ -35,7 +35,7 @@
 	X(server_bad_request,     "not granted: the request was malformed")                        \
 	X(server_state_full,      "not granted: no memory for the connection's state")             \
 	X(syn_restored,           "SYNs whose client address or port was restored")                \
-	X(syn_not_restored,       "SYNs left with a trusted balancer's address: MPTCP or TCP Fast Open leave no room for a grant") \
+	X(syn_not_restored,       "SYNs left with a trusted balancer's address: their SYN-ACK cannot carry a grant")               \
 	X(syn_not_served,         "SYNs whose request names a service not served here")            \
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \

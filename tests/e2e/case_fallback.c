@@ -152,18 +152,6 @@ void case_served_later(const struct family *family)
 	expect_adopted(talk);
 }
 
-/* Listens on s1, but in the cgroup of c1. */
-static void listen_outside(void *arg)
-{
-	struct talk *talk = arg;
-	int listener;
-
-	netns_enter("s1");
-	listener = tcp_listen(talk);
-	event_post(talk->listening);
-	(void)tcp_accept(listener);
-}
-
 /* The maps say that sockets at @port are to be looked at, but nothing is adopted. */
 static void port_add(uint16_t port)
 {
@@ -189,8 +177,7 @@ void case_must_restart(const struct family *family)
 	port_add(port);
 	assert_int_equal(must_restart(port), 1);
 	child_kill(talk->server_pid);
-	talk->server_pid = child_start("c1", listen_outside, talk);
-	assert_true(event_wait(talk->listening, WAIT_MS));
+	talk_serve_outside(talk);
 	assert_int_equal(must_restart(port), 0);
 	child_kill(talk->server_pid);
 	talk->server_pid = 0;

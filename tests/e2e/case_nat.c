@@ -77,6 +77,22 @@ void case_nat_untrusted(const struct family *family)
 	host_load("s1", CONFIG_SERVER);
 }
 
+/* A server whose listener cannot grant. */
+void case_nat_old_listener(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, echo_client, echo_server);
+
+	nat_begin(family, NAT_BOTH);
+	talk_serve_outside(talk);
+	talk_dial(talk);
+	talk_finish(talk);
+	expect_outcome("c1", "client_no_grant", 1);
+	assert_int_equal(counted("s1", "syn_old_listener"), 1);
+	assert_int_equal(counted("s1", "syn_not_restored"), family->af == AF_INET);
+	expect_through_balancer(1);
+	nat_end();
+}
+
 /* --- no room for a grant ------------------------------------------------------------------------ */
 
 static void fast_open_client(void *arg)

@@ -42,6 +42,7 @@
 	X(nat_both, "a balancer that translates source and destination", ALL)                \
 	X(nat_plain, "such a balancer, and a client without host programs", ALL)             \
 	X(nat_untrusted, "such a balancer that is not trusted", ONCE)                        \
+	X(nat_old_listener, "such a balancer, and a listener that cannot grant", ALL)        \
 	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                         \
 	X(request_stripped, "a middlebox removes requests", ALL)                             \
 	X(request_dropped, "a middlebox drops what carries a request", ALL)                  \

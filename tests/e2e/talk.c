@@ -451,6 +451,20 @@ void talk_serve(struct talk *talk)
 	assert_true(event_wait(talk->listening, WAIT_MS));
 }
 
+static void outside_main(void *arg)
+{
+	struct talk *talk = arg;
+
+	netns_enter(talk->server_host);
+	server_main(talk);
+}
+
+void talk_serve_outside(struct talk *talk)
+{
+	talk->server_pid = child_start("c1", outside_main, talk);
+	assert_true(event_wait(talk->listening, WAIT_MS));
+}
+
 void talk_dial(struct talk *talk)
 {
 	talk->client_pid = child_start("c1", client_main, talk);

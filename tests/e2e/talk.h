@@ -61,6 +61,7 @@ struct talk *talk_new(const struct family *family, uint16_t vport, talk_role cli
 		      talk_role server);
 void talk_start(struct talk *talk); /* both roles */
 void talk_serve(struct talk *talk); /* the server alone; returns when it listens */
+void talk_serve_outside(struct talk *talk); /* in c1's cgroup: sockops of its host do not see it */
 void talk_dial(struct talk *talk); /* the client alone */
 void talk_finish(struct talk *talk); /* waits for both; ends @talk */
 void talk_run(struct talk *talk); /* all of that */
