@@ -132,9 +132,11 @@ static inline __u32 ss_opt_len(__u32 form)
 /*
  * Is the option whose first four bytes stand at @p one of ours, out of the set @forms?
  * Returns SS_OPT_FOUND with its form in *@form, SS_OPT_ABSENT, or SS_OPT_BAD_LENGTH for one
- * of ours that has another length than its form.
+ * of ours that has another length than its form. Always inlined: in the chain of functions that
+ * searches a SYN-ACK, kernel 6.1 has no room on its stack for one more.
  */
-static inline enum ss_opt_result ss_opt_match(const __u8 *p, __u32 forms, __u32 *form)
+static inline __attribute__((always_inline)) enum ss_opt_result
+ss_opt_match(const __u8 *p, __u32 forms, __u32 *form)
 {
 	__u32 exid = p[2] << 8 | p[3];
 
