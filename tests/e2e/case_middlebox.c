@@ -16,7 +16,7 @@
 #include "nat.h"
 #include "programs.h"
 
-#define AT_ONCE_MS 500
+#define AT_ONCE_MS 900 /* before a SYN is sent again */
 #define THIRD_SYN_MS 2000 /* after the first: 1 s, and then 1 s again, or 2 s before Linux 6.5 */
 
 /* What comes from ("ingress") or goes to ("egress") c1 passes the middlebox @box. */

@@ -25,19 +25,9 @@ struct segment {
 /* Returns 1 if @skb is a SYN or SYN-ACK, whose options are then in @s. */
 static __always_inline int segment_load(struct __sk_buff *skb, struct segment *s)
 {
-	__u32 len;
-
-	if (!packet_parse(skb, &s->p) || !s->p.tcp->syn)
+	if (!packet_parse(skb, &s->p) || !s->p.tcp->syn || !packet_options(skb, &s->p, &s->c))
 		return 0;
-	len = s->p.tcp->doff * 4 - sizeof(struct tcphdr);
-	barrier_var(len);
-	if (len > SS_TCP_OPTS_MAX)
-		return 0;
-	barrier_var(len);
-	if (!len || bpf_skb_load_bytes(skb, s->p.l4 + sizeof(struct tcphdr), s->c.opts, len))
-		return 0;
-	s->c.len = len;
-	s->out_len = len;
+	s->out_len = s->c.len;
 	return packet_headers(skb, &s->p);
 }
 
@@ -93,7 +83,7 @@ static __always_inline int segment_store(struct __sk_buff *skb, struct segment *
 	if (len > SS_TCP_OPTS_MAX)
 		return TC_ACT_SHOT;
 	barrier_var(len);
-	if (!len || bpf_skb_store_bytes(skb, at, s->out, len, 0) ||
+	if (len < sizeof(struct ss_opt_head) || bpf_skb_store_bytes(skb, at, s->out, len, 0) ||
 	    bpf_l4_csum_replace(skb, check, 0, ss_csum_to32(diff), 0))
 		return TC_ACT_SHOT;
 	return TC_ACT_OK;
