@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* Invariant I6: what applications see of their connection, and that none gets another's packets. */
+/* Invariant I6: what applications see of their connection. */
 #include "cases.h"
 
 #include <netinet/in.h>
 
-#include "capture.h"
 #include "programs.h"
 
 typedef int (*name_function)(int fd, struct sockaddr *address, socklen_t *len);
@@ -74,43 +73,4 @@ void case_families(const struct family *family)
 		}
 	}
 	expect_direct(n);
-}
-
-/* --- colliding 4-tuples ------------------------------------------------------------------------ */
-
-/* Dials the second VIP from the port that @fd has; the first connection shall not notice. */
-static void colliding_client(struct talk *talk, int fd)
-{
-	int other;
-
-	pattern_send(fd, 1, 1000);
-	pattern_receive(fd, 2, 1000);
-	other = tcp_dial_begin(talk, talk->family->vip2);
-	event_post(talk->go[0]);
-	NEED(event_wait(talk->go[1], WAIT_MS));
-	close(other);
-	echo_client(talk, fd);
-}
-
-static void colliding_server(struct talk *talk, int fd)
-{
-	pattern_receive(fd, 1, 1000);
-	pattern_send(fd, 2, 1000);
-	echo_server(talk, fd);
-}
-
-void case_collision(const struct family *family)
-{
-	struct talk *talk = talk_new(family, PORT_ONE, colliding_client, colliding_server);
-
-	talk->source_port = 4243;
-	talk_start(talk);
-	assert_true(event_wait(talk->go[0], WAIT_MS));
-	expect_crossing(2, 2);
-	assert_int_equal(counted("s1", "syn_collision"), 1);
-	event_post(talk->go[1]);
-	talk_finish(talk);
-	expect_crossing(2, 2);
-	expect_outcome("c1", "client_direct", 1);
-	expect_outcome("s1", "server_direct", 1);
 }

@@ -81,7 +81,7 @@ int hosts_begin(void)
 		own_netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	}
 	hosts_end();
-	if (run(NULL, text, TESTBED " down && " TESTBED " up") ||
+	if (run(NULL, text, TESTBED " down && " TESTBED " up --servers 3") ||
 	    run(NULL, text, TESTBED " status --json")) {
 		fprintf(stderr, "%s", text);
 		return -1;
@@ -311,10 +311,10 @@ static int live_sockets(const char *path)
 
 static int live_sockets_everywhere(void)
 {
-	static const char *const names[] = { "c1", "s1", "s2" };
+	static const char *const names[] = { "c1", "s1", "s2", "s3" };
 	int live = 0;
 
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		netns_enter(names[i]);
 		live += live_sockets("/proc/thread-self/net/tcp");
 		live += live_sockets("/proc/thread-self/net/tcp6");

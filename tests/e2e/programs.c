@@ -21,28 +21,45 @@ static const char server_more[] = "    - {vip: \"10.99.0.1:81\", listen: 8081}\n
 				  "    - {vip: \"[fd00:99::1]:81\"}\n"
 				  "    - {vip: \"[fd00:99::2]:81\"}\n"
 				  "    - {vip: \"10.99.0.1:84\", listen: 8084}\n"
-				  "    - {vip: \"[fd00:99::1]:84\"}\n";
+				  "    - {vip: \"[fd00:99::1]:84\"}\n"
+				  "    - {vip: \"10.99.0.1:85\", listen: 8085}\n"
+				  "    - {vip: \"10.99.0.2:85\", listen: 8085}\n"
+				  "    - {vip: \"[fd00:99::1]:85\"}\n"
+				  "    - {vip: \"[fd00:99::2]:85\"}\n";
 
-static const char balancer_more[] = "  - {name: one, vip: \"10.99.0.1:81\", backends: [{name: s1, "
-				    "address: \"10.0.3.2:8081\"}]}\n"
-				    "  - {name: twin, vip: \"10.99.0.2:81\", backends: [{name: s1, "
-				    "address: \"10.0.3.2:8081\"}]}\n"
-				    "  - {name: unserved, vip: \"10.99.0.1:83\",\n"
-				    "     backends: [{name: s1, address: \"10.0.3.2:8083\"}]}\n"
-				    "  - {name: one6, vip: \"[fd00:99::1]:81\",\n"
-				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
-				    "  - {name: twin6, vip: \"[fd00:99::2]:81\",\n"
-				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
-				    "  - {name: unserved6, vip: \"[fd00:99::1]:83\",\n"
-				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:83\"}]}\n"
-				    "  - {name: other, vip: \"10.99.0.1:84\", backends: [{name: "
-				    "s1, address: \"10.0.3.2:8084\"}]}\n"
-				    "  - {name: other6, vip: \"[fd00:99::1]:84\",\n"
-				    "     backends: [{name: s1, address: \"[fd00:1:3::2]:84\"}]}\n";
+#define BACKEND(name, address) "{name: " name ", address: \"" address "\"}"
+#define MANY(name, vip)                                                \
+	"  - {name: " name ", vip: \"" vip                             \
+	"\", backends: [" BACKEND("s1", "10.0.3.2:8085") ", " BACKEND( \
+		"s2", "10.0.4.2:8085") ", " BACKEND("s3", "10.0.5.2:8085") "]}\n"
+#define MANY6(name, vip)                                                  \
+	"  - {name: " name ", vip: \"" vip                                \
+	"\", backends: [" BACKEND("s1", "[fd00:1:3::2]:85") ", " BACKEND( \
+		"s2", "[fd00:1:4::2]:85") ", " BACKEND("s3", "[fd00:1:5::2]:85") "]}\n"
 
-static const char *const names[] = { "c1", "s1", "s2", "lb" };
+static const char balancer_more[] =
+	"  - {name: one, vip: \"10.99.0.1:81\", backends: [{name: s1, "
+	"address: \"10.0.3.2:8081\"}]}\n"
+	"  - {name: twin, vip: \"10.99.0.2:81\", backends: [{name: s1, "
+	"address: \"10.0.3.2:8081\"}]}\n"
+	"  - {name: unserved, vip: \"10.99.0.1:83\",\n"
+	"     backends: [{name: s1, address: \"10.0.3.2:8083\"}]}\n"
+	"  - {name: one6, vip: \"[fd00:99::1]:81\",\n"
+	"     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
+	"  - {name: twin6, vip: \"[fd00:99::2]:81\",\n"
+	"     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
+	"  - {name: unserved6, vip: \"[fd00:99::1]:83\",\n"
+	"     backends: [{name: s1, address: \"[fd00:1:3::2]:83\"}]}\n"
+	"  - {name: other, vip: \"10.99.0.1:84\", backends: [{name: "
+	"s1, address: \"10.0.3.2:8084\"}]}\n"
+	"  - {name: other6, vip: \"[fd00:99::1]:84\",\n"
+	"     backends: [{name: s1, address: \"[fd00:1:3::2]:84\"}]}\n" MANY("many", "10.99.0.1:85")
+		MANY("manytwin", "10.99.0.2:85") MANY6("many6", "[fd00:99::1]:85")
+			MANY6("manytwin6", "[fd00:99::2]:85");
+
+static const char *const names[] = { "c1", "s1", "s2", "s3", "lb" };
 #define HOSTS (sizeof(names) / sizeof(*names))
-#define BALANCER 3
+#define BALANCER 4
 
 static char folder[64];
 static json_t *baseline[HOSTS]; /* status when the counting began; NULL: nothing was loaded */
@@ -143,6 +160,7 @@ void programs_load(void)
 	must("lb", "sidestep balancer up " TESTBED_CONFIG "balancer.yaml");
 	host_load("s1", CONFIG_SERVER);
 	host_load("s2", CONFIG_SERVER);
+	host_load("s3", CONFIG_SERVER);
 	balancer_load();
 	host_load("c1", CONFIG_CLIENT);
 }

@@ -9,6 +9,8 @@
  *	one       VIP, port 81         s1 alone
  *	twin      second VIP, port 81  s1 alone, on the same port of s1 as "one"
  *	other     VIP, port 84         s1 alone
+ *	many      VIP, port 85         s1, s2 and s3
+ *	manytwin  second VIP, port 85  the same, on the same port of each
  *	unserved  VIP, port 83         s1 alone, which is not configured to serve it
  */
 #ifndef SIDESTEP_E2E_PROGRAMS_H
@@ -21,6 +23,7 @@
 #define PORT_ONE 81
 #define PORT_UNSERVED 83
 #define PORT_OTHER 84
+#define PORT_MANY 85
 
 /* Configuration files: the testbed's with additions. config_write() makes others. */
 #define CONFIG_BALANCER "balancer.yaml"
