@@ -26,6 +26,8 @@ enum egress_result {
 	EGRESS_NEIGHBOUR, /* the next hop in the frame is not the new destination's */
 };
 
+static __noinline int egress_stateless(struct __sk_buff *skb);
+
 static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
 {
 	return *(const __u32 *)a == *(const __u32 *)b &&
@@ -72,7 +74,7 @@ static __always_inline int packet_has(const struct packet *p, enum rewrite_end e
 	return in[0] == w[0] && in[1] == w[1] && in[2] == w[2] && in[3] == w[3];
 }
 
-/* Step 9: a packet of a connection with state. */
+/* Step 9: a packet of a connection with state. With TCP Fast Open, the SYN-ACK is one of them. */
 static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, struct ss_conn *conn)
 {
 	__u8 mac[ETH_ALEN];
@@ -81,6 +83,8 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	if (!conn->rewrite || !packet_parse(skb, &p))
 		return EGRESS_PASS;
 	if (conn->role == SS_ROLE_SERVER) {
+		if (p.tcp->syn)
+			return egress_stateless(skb);
 		if (packet_has(&p, REWRITE_SOURCE, &conn->flow.local))
 			rewrite(skb, &p, REWRITE_SOURCE, &conn->wire, conn->addr_csum);
 		return EGRESS_PASS;
@@ -100,11 +104,12 @@ static __always_inline enum egress_result egress_late(struct __sk_buff *skb, str
 	struct ss_flow flow = { .local = packet_source(p), .remote = packet_destination(p) };
 	struct ss_late *entry = bpf_map_lookup_elem(&late, &flow);
 
-	if (!entry)
+	if (!entry || entry->half_open == SS_HALF_OPEN_FAST_STRICT)
 		return EGRESS_PASS;
-	if (entry->half_open && !(p->tcp->syn && p->tcp->ack && p->tcp->ack_seq == entry->synack))
+	if (entry->half_open == SS_HALF_OPEN_SYNACK &&
+	    !(p->tcp->syn && p->tcp->ack && p->tcp->ack_seq == entry->synack))
 		return EGRESS_PASS;
-	if (!entry->half_open && p->tcp->syn)
+	if (entry->half_open == SS_HALF_OPEN_NO && p->tcp->syn)
 		return EGRESS_PASS;
 	count(SS_HOST_late_rewritten);
 	if (entry->role == SS_ROLE_SERVER) {

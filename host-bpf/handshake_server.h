@@ -70,6 +70,21 @@ static __always_inline int repeat_load(struct bpf_sock_ops *ctx, int ipv4, struc
 }
 
 /*
+ * A TCP Fast Open socket has taken the SYN that the kernel kept, when its SYN-ACK is sent again: it
+ * was judged before.
+ */
+static __always_inline enum judgement syn_judged(const struct ss_flow *flow,
+						 struct ss_endpoint *vip)
+{
+	struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
+
+	if (!entry || entry->half_open < SS_HALF_OPEN_FAST)
+		return JUDGED_UNKNOWN;
+	*vip = entry->wire;
+	return JUDGED_GRANT;
+}
+
+/*
  * Judges the request in @c by DESIGN section 5; *@vip: the service that it asks for. A function of
  * its own: kernel 6.1 has no room for what it needs on the stack of the callers.
  */
@@ -116,7 +131,7 @@ static __always_inline enum judgement syn_judge(struct bpf_sock_ops *ctx,
 						enum ss_host_counter *reason)
 {
 	if (!syn_load(ctx, syn))
-		return JUDGED_UNKNOWN;
+		return syn_judged(flow, vip);
 	return request_judge(flow, &syn->c, vip, reason);
 }
 
@@ -145,7 +160,8 @@ static __always_inline void server_listen(struct bpf_sock_ops *ctx)
 
 /*
  * The connection asked, but its SYN-ACK cannot carry a grant. It stays on the balancer path, where
- * its packets have to come from the VIP all the same; there is no socket yet to keep that in.
+ * its packets have to come from the VIP all the same; there is no socket yet to keep that in. With
+ * TCP Fast Open there is one, which looks for the reason when its handshake is over.
  */
 static __always_inline void server_half_open(const struct ss_flow *flow,
 					     const struct saved_syn *syn,
@@ -156,8 +172,13 @@ static __always_inline void server_half_open(const struct ss_flow *flow,
 				 .synack = bpf_htonl(bpf_ntohl(syn->tcp.seq) + 1),
 				 .reason = reason,
 				 .role = SS_ROLE_SERVER,
-				 .half_open = 1 };
+				 .half_open = SS_HALF_OPEN_SYNACK };
+	struct ss_late *fast = bpf_map_lookup_elem(&late, flow);
 
+	if (fast && fast->half_open >= SS_HALF_OPEN_FAST) {
+		fast->reason = reason;
+		return;
+	}
 	entry.addr_csum = ss_csum_to32(ss_csum_diff_addr(&flow->local.addr, &vip->addr));
 	if (bpf_map_update_elem(&late, flow, &entry, BPF_ANY))
 		count(SS_HOST_error_map);
@@ -218,7 +239,8 @@ static __always_inline int half_open_find(struct bpf_sock_ops *ctx, const struct
 {
 	struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
 
-	if (!entry || !entry->half_open || entry->synack != bpf_htonl(ctx->rcv_nxt))
+	if (!entry || entry->half_open != SS_HALF_OPEN_SYNACK ||
+	    entry->synack != bpf_htonl(ctx->rcv_nxt))
 		return 0;
 	*vip = entry->wire;
 	*reason = entry->reason;
@@ -275,6 +297,53 @@ static __always_inline struct ss_conn *server_conn(struct bpf_sock *sk, struct s
 	return conn;
 }
 
+/*
+ * TCP Fast Open: the SYN was accepted as a connection, and its SYN-ACK is still to be sent. The
+ * callbacks for that are those of the new socket; they have to go when they are not needed any more.
+ */
+static __noinline void server_fast_open(struct bpf_sock_ops *ctx, struct ss_conn *conn)
+{
+	struct ss_late *entry = bpf_map_lookup_elem(&late, &conn->flow);
+	struct ss_late strict = { .wire = conn->wire,
+				  .role = SS_ROLE_SERVER,
+				  .half_open = SS_HALF_OPEN_FAST_STRICT };
+
+	if (entry)
+		entry->half_open = SS_HALF_OPEN_FAST;
+	else if (bpf_map_update_elem(&late, &conn->flow, &strict, BPF_ANY))
+		count(SS_HOST_error_map);
+	conn->path = SS_PATH_ASKING;
+	conn->cb_flags =
+		callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* STATE_CB: has the third ACK come? A server may close its connection before that. */
+static __always_inline void server_fast_decide(struct bpf_sock_ops *ctx)
+{
+	enum ss_host_counter reason = SS_HOST_server_direct;
+	struct bpf_sock *sk = ctx->sk;
+	struct ss_late *entry;
+	struct ss_conn *conn;
+
+	if (!sk || ctx->args[1] == TCP_SYN_RECV || ctx->args[1] == TCP_FIN_WAIT1)
+		return;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (!conn || conn->role != SS_ROLE_SERVER || conn->path != SS_PATH_ASKING)
+		return;
+	entry = bpf_map_lookup_elem(&late, &conn->flow);
+	if (entry && entry->half_open >= SS_HALF_OPEN_FAST) {
+		if (entry->reason)
+			reason = entry->reason;
+		if (entry->half_open == SS_HALF_OPEN_FAST)
+			entry->half_open = SS_HALF_OPEN_NO;
+		else
+			late_forget(&conn->flow);
+	}
+	callbacks_off(ctx, conn->cb_flags);
+	conn_decide(conn, reason == SS_HOST_server_direct ? SS_PATH_DIRECT : SS_PATH_BALANCER,
+		    reason);
+}
+
 /* PASSIVE_ESTABLISHED_CB: a connection was accepted. */
 static __always_inline void server_established(struct bpf_sock_ops *ctx)
 {
@@ -302,10 +371,13 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	conn = server_conn(sk, conn, &flow);
 	if (!conn)
 		return;
+	conn->wire = vip;
 	if (judged == JUDGED_GRANT && (half_open || !is_strict(&vip)))
 		conn_rewrite(conn, &vip);
-	else
-		conn->wire = vip;
+	if (judged == JUDGED_GRANT && ctx->skb_tcp_flags & TCP_FLAG_SYN) {
+		server_fast_open(ctx, conn);
+		return;
+	}
 	conn_decide(conn, judged == JUDGED_GRANT && !half_open ? SS_PATH_DIRECT : SS_PATH_BALANCER,
 		    reason);
 }

@@ -45,6 +45,7 @@ int sidestep_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		client_state(ctx);
+		server_fast_decide(ctx);
 		break;
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		server_listen(ctx);

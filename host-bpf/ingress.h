@@ -175,6 +175,10 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 		return INGRESS_PASS;
 	request_read(&c, &flow.remote, flow.local.port, &request);
 	served = bpf_map_lookup_elem(&serve, &request.vip);
+	if (!served && !request.vip.port) {
+		count(SS_HOST_syn_ambiguous);
+		return INGRESS_DROP;
+	}
 	if (!served) {
 		count(SS_HOST_syn_not_served);
 		return INGRESS_PASS;

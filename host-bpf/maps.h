@@ -119,6 +119,17 @@ struct {
 	__type(value, struct ss_serve);
 } serve SEC(".maps");
 
+/*
+ * VIP and the port that its server listens on -> the service's port, for requests that are too short
+ * to name it; 0 if there are several. Not there where none has another one. Configuration.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RULES_MAX);
+	__type(key, struct ss_endpoint);
+	__type(value, __u32); /* in network byte order */
+} serve_ports SEC(".maps");
+
 /* Ports that serving sockets listen on, in host byte order. Configuration. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -54,13 +54,14 @@ static __always_inline enum ss_opt_result request_find(struct ss_opt_cursor *c, 
 
 /*
  * Reads the request that request_find() found. What the short forms leave out is as in the packet:
- * @source and @dport.
+ * @source and @dport. If a balancer changed the port, the one that was dialled follows from it; 0 if
+ * it does not.
  */
 static __always_inline void request_read(const struct ss_opt_cursor *c,
 					 const struct ss_endpoint *source, __be16 dport,
 					 struct request *out)
 {
-	__u32 off = c->off;
+	__u32 off = c->off, *vport;
 	const __u8 *opt;
 
 	barrier_var(off);
@@ -83,7 +84,11 @@ static __always_inline void request_read(const struct ss_opt_cursor *c,
 		out->client.addr = ss_addr_v4(request->cip);
 		out->client.port = request->cport;
 		out->names_client = 1;
+		return;
 	}
+	vport = bpf_map_lookup_elem(&serve_ports, &out->vip);
+	if (vport)
+		out->vip.port = *vport;
 }
 
 /*

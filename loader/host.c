@@ -69,6 +69,47 @@ static int dial_sync(const struct pins *pins, const struct host_config *config, 
 	return ret;
 }
 
+/* Does @at, a VIP and a port that is listened on, mean @serve and no other service? */
+static bool serve_is_only(const struct host_config *config, const struct serve *serve,
+			  const struct ss_endpoint *at)
+{
+	for (unsigned i = 0; i < config->serve_count; i++) {
+		const struct serve *other = &config->serve[i];
+
+		if (other != serve && ss_addr_equal(&other->vip.addr, &at->addr) &&
+		    (other->vip.port == at->port || SS_BE16(other->listen) == at->port))
+			return false;
+	}
+	return true;
+}
+
+static int serve_ports_sync(const struct pins *pins, const struct host_config *config,
+			    struct error *err)
+{
+	struct ss_endpoint *at = calloc(config->serve_count + 1, sizeof(*at));
+	__u32 *ports = calloc(config->serve_count + 1, sizeof(*ports));
+	int ret = -ENOMEM;
+	unsigned n = 0;
+
+	if (!at || !ports) {
+		error_set(err, ret, "out of memory");
+		goto out;
+	}
+	for (unsigned i = 0; i < config->serve_count; i++) {
+		const struct serve *serve = &config->serve[i];
+
+		at[n] = serve->vip;
+		at[n].port = SS_BE16(serve->listen);
+		ports[n] = serve_is_only(config, serve, &at[n]) ? serve->vip.port : 0;
+		n += at[n].port != serve->vip.port;
+	}
+	ret = rule_sync(pins, "serve_ports", at, sizeof(*at), ports, sizeof(*ports), n, err);
+out:
+	free(ports);
+	free(at);
+	return ret;
+}
+
 static int serve_sync(const struct pins *pins, const struct host_config *config, struct error *err)
 {
 	unsigned n = config->serve_count;
@@ -88,6 +129,8 @@ static int serve_sync(const struct pins *pins, const struct host_config *config,
 		ports[i] = config->serve[i].listen;
 	}
 	ret = rule_sync(pins, "serve", vips, sizeof(*vips), values, sizeof(*values), n, err);
+	if (!ret)
+		ret = serve_ports_sync(pins, config, err);
 	if (!ret)
 		ret = rule_sync(pins, "listen_ports", ports, sizeof(*ports), ports, sizeof(*ports),
 				n, err);

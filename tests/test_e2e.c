@@ -26,7 +26,7 @@ static const struct family families[] = {
 #define FAMILIES (sizeof(families) / sizeof(*families))
 
 /* With which of them a case runs: the first, all, or those with strict replies. */
-enum which_families { ONCE, ALL, STRICT };
+enum which_families { ONCE, ALL, STRICT, ONLY_IPV4 };
 
 static const struct e2e_case {
 	const char *name;
@@ -113,6 +113,8 @@ static bool runs_with(const struct e2e_case *which, const struct family *family)
 		return family == families;
 	case STRICT:
 		return family->strict;
+	case ONLY_IPV4:
+		return family->af == AF_INET;
 	default:
 		return true;
 	}

@@ -152,6 +152,7 @@ static struct ss_endpoint endpoint(const char *text)
 #define SYN(source, destination, options) FROM(source, destination, "S", OPTIONS(options))
 #define UNTOUCHED NULL, NULL, 0
 #define NOT_SERVED NULL, NULL, C(syn_not_served)
+#define AMBIGUOUS NULL, NULL, C(syn_ambiguous), true
 #define UNTRUSTED NULL, NULL, C(syn_untrusted)
 #define NOT_RESTORED NULL, NULL, C(syn_not_restored)
 #define SOURCE_RESTORED CLIENT4, NULL, C(syn_restored)
@@ -163,6 +164,7 @@ static const struct ingress_row {
 	struct packet_case in;
 	const char *src, *dst; /* NULL: as it came in */
 	__u64 counters;
+	bool dropped;
 } ingress_rows[] = {
 	/* A request, and nothing or something to put right. */
 	{ "nothing to do", { SYN(CLIENT4, LISTEN4, LINUX FULL) }, UNTOUCHED },
@@ -182,8 +184,17 @@ static const struct ingress_row {
 	  { SYN(BALANCER4, DIP4 ":80", LINUX FULL) },
 	  BOTH_RESTORED },
 	{ "short, the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX SHORT) }, PORT_RESTORED },
-	{ "short, not the service's port: another service",
-	  { SYN(CLIENT4, LISTEN4, LINUX SHORT) },
+	{ "short, the server's port means the service",
+	  { SYN(CLIENT4, LISTEN4, SHORT) },
+	  UNTOUCHED },
+	{ "short, neither port: another service",
+	  { SYN(CLIENT4, DIP4 ":81", LINUX SHORT) },
+	  NOT_SERVED },
+	{ "short, several services at the server's port",
+	  { SYN(CLIENT4, DIP4 ":9000", LINUX SHORT) },
+	  AMBIGUOUS },
+	{ "full, no service's port",
+	  { SYN(CLIENT4, DIP4 ":9000", FULL_TO(BYTES_VIP4, "\x23\x28")) },
 	  NOT_SERVED },
 	{ "short: the source is the client", { SYN(BALANCER4, DIP4 ":80", SHORT) }, PORT_RESTORED },
 	{ "v6: the source is the client", { SYN("[fd00:2::1]:1", LISTEN6, REQUEST6) }, UNTOUCHED },
@@ -293,7 +304,7 @@ static void ingress_run(const struct ingress_row *row)
 		packet_set_dst(&want, row->dst);
 	watch_start(&counters);
 	verdict = tc_run(ingress, &in, &out);
-	if (verdict != TC_NEXT)
+	if (verdict != (row->dropped ? TC_DROP : TC_NEXT))
 		row_failed(row->why, "verdict %u", verdict);
 	watch_expect(&counters, row->counters, row->why);
 	packet_expect(&want, &out, row->why);
@@ -1483,6 +1494,7 @@ struct late_case {
 	const char *wire;
 	enum ss_role role;
 	uint32_t synack; /* half-open, for a SYN-ACK with this acknowledgement; 0: established */
+	bool fast; /* TCP Fast Open */
 };
 
 enum how {
@@ -1496,6 +1508,8 @@ enum how {
 #define LATE_SERVER6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0 }
 #define LATE_CLIENT4 { CLIENT4, VIP4, LISTEN4, SS_ROLE_CLIENT, 0 }
 #define LATE_CLIENT6 { CLIENT6, VIP6, LISTEN6, SS_ROLE_CLIENT, 0 }
+#define FAST4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 0, true }
+#define FAST6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0, true }
 #define HALF_OPEN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 1001 }
 #define HALF_OPEN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 1001 }
 /* clang-format on */
@@ -1636,6 +1650,12 @@ static const struct egress_row {
 	{ "v6 half-open, SYN-ACK", { SYNACK6(LINUX) }, GRANTED6(LINUX), HALF_OPEN6, LATE },
 	{ "v6 half-open, another SYN's", { SERVER6("SA", .ack = 1002) }, AS_IT_WAS, HALF_OPEN6 },
 	{ "v6 half-open, ACK", { SERVER6("A", .ack = 1001) }, AS_IT_WAS, HALF_OPEN6 },
+
+	/* With Fast Open the connection is there, and its SYN-ACK may come again. */
+	{ "Fast Open, SYN-ACK", { SYNACK4(LINUX) }, GRANTED4(LINUX), FAST4, LATE },
+	{ "Fast Open, with a grant", { SYNACK4(STRICT_GRANT4) }, GRANTED4(CLASSIC_GRANT4), FAST4 },
+	{ "Fast Open, RST", { SERVER4("RA") }, AS_VIP4("RA"), FAST4, LATE },
+	{ "v6 Fast Open, SYN-ACK", { SYNACK6(LINUX) }, GRANTED6(LINUX), FAST6, LATE },
 };
 
 /* Next hops and interfaces as egress_setup() makes them; all MAC addresses here start with 2. */
@@ -1653,7 +1673,9 @@ static void late_fill(const struct late_case *c, struct ss_flow *key, struct ss_
 	*value = (struct ss_late){ .wire = endpoint(c->wire),
 				   .role = c->role,
 				   .synack = SS_BE32(c->synack),
-				   .half_open = c->synack != 0 };
+				   .half_open = c->fast	    ? SS_HALF_OPEN_FAST
+						: c->synack ? SS_HALF_OPEN_SYNACK
+							    : SS_HALF_OPEN_NO };
 	old = c->role == SS_ROLE_CLIENT ? key->remote : key->local;
 	value->addr_csum = ss_csum_to32(ss_csum_diff_addr(&old.addr, &value->wire.addr));
 }
@@ -1736,8 +1758,19 @@ static void prefix_add(const struct bpf_map *map, const char *text)
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(map), &prefix, &present, BPF_ANY), 0);
 }
 
+static void configure_port(const char *at, __u16 vport)
+{
+	struct ss_endpoint key = endpoint(at);
+	__u32 value = htons(vport);
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.serve_ports), &key, &value, BPF_ANY), 0);
+}
+
 static void configure(void)
 {
+	configure_port("10.99.0.1:8080", 80);
+	configure_port("10.99.0.1:9000", 0);
 	for (size_t i = 0; i < ROWS(serve_rows); i++) {
 		struct ss_endpoint vip = endpoint(serve_rows[i].vip);
 		struct ss_serve serve = { .listen = htons(serve_rows[i].listen),

@@ -37,6 +37,7 @@
 	X(syn_restored,           "SYNs whose client address or port was restored")                \
 	X(syn_not_restored,       "SYNs left with a trusted balancer's address: their SYN-ACK cannot carry a grant")               \
 	X(syn_not_served,         "SYNs whose request names a service not served here")            \
+	X(syn_ambiguous,          "SYNs dropped: too short to say which of several services on one port they want; the next one says") \
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \

@@ -18,7 +18,7 @@ enum ss_role {
 };
 
 enum ss_path {
-	SS_PATH_ASKING = 1, /* client: the SYN is under way */
+	SS_PATH_ASKING = 1, /* the SYN, or a TCP Fast Open socket's SYN-ACK, is under way */
 	SS_PATH_BALANCER = 2,
 	SS_PATH_DIRECT = 3,
 };
@@ -67,7 +67,15 @@ struct ss_late {
 	__be32 synack; /* the ack_seq of the SYN-ACK that this entry is for */
 	__u16 reason; /* an ss_host_counter: why that SYN-ACK carries no grant */
 	__u8 role; /* an ss_role */
-	__u8 half_open; /* 1: for that SYN-ACK only; 0: for all late packets */
+	__u8 half_open; /* an ss_half_open */
+};
+
+/* What an ss_late is for. */
+enum ss_half_open {
+	SS_HALF_OPEN_NO = 0, /* late packets; no SYN-ACKs, which are another connection's */
+	SS_HALF_OPEN_SYNACK = 1, /* that SYN-ACK only */
+	SS_HALF_OPEN_FAST = 2, /* TCP Fast Open: both; its SYN-ACK may yet be sent again */
+	SS_HALF_OPEN_FAST_STRICT = 3, /* the same with strict replies: nothing is rewritten */
 };
 
 /*

@@ -41,6 +41,12 @@
 	X(strict_life, "what a client knows of strict replies goes in time", STRICT)          \
 	X(strict_reused, "a port with strict replies is used anew", STRICT)                   \
 	X(strict_full, "no room for strict replies", STRICT)                                  \
+	X(fast_open, "TCP Fast Open", ALL)                                                    \
+	X(fast_open_refused, "a Fast Open cookie that is not valid any more", ONLY_IPV4)      \
+	X(fast_open_lost, "the SYN-ACK to data in a SYN is lost", ONLY_IPV4)                  \
+	X(fast_open_ambiguous, "a SYN with data that two services could mean", ONLY_IPV4)     \
+	X(fast_open_closed, "the server closes before the client has acknowledged anything",  \
+	  ONLY_IPV4)                                                                          \
 	X(nat_destination, "a balancer that translates the destination", ALL)                 \
 	X(nat_both, "a balancer that translates source and destination", ALL)                 \
 	X(nat_plain, "such a balancer, and a client without host programs", ALL)              \
