@@ -67,12 +67,18 @@ static __always_inline void path_begin(struct ss_conn *conn, __u32 acked)
 	conn->acked = acked;
 }
 
+/* Is it not for certain that the balancer's first choice is the server that answered @conn? */
+static __always_inline int path_is_second(const struct ss_conn *conn)
+{
+	return conn->syn_retries || conn->sent_on;
+}
+
 /* @conn has the grant @dip. */
 static __always_inline void path_granted(struct ss_conn *conn, const struct ss_endpoint *dip)
 {
 	if (bpf_map_lookup_elem(&plain, &conn->flow.remote))
 		(void)bpf_map_delete_elem(&plain, &conn->flow.remote);
-	if (!conn->syn_retries && minute_lasts(&blocked, &dip->addr)) {
+	if (!path_is_second(conn) && minute_lasts(&blocked, &dip->addr)) {
 		conn->wire = *dip;
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_backend_blocked);
 		return;
@@ -89,7 +95,7 @@ static __always_inline void path_granted(struct ss_conn *conn, const struct ss_e
 static __always_inline void direct_fails(struct ss_conn *conn)
 {
 	minute_begin(&blocked, &conn->wire.addr);
-	if (conn->syn_retries) {
+	if (path_is_second(conn)) {
 		conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_blocked_retry);
 		return;
 	}

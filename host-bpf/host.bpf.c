@@ -72,7 +72,14 @@ int sidestep_sockops(struct bpf_sock_ops *ctx)
 SEC("tc")
 int sidestep_ingress(struct __sk_buff *skb)
 {
-	return ingress(skb) == INGRESS_DROP ? TC_DROP : TC_NEXT;
+	switch (ingress(skb)) {
+	case INGRESS_DROP:
+		return TC_DROP;
+	case INGRESS_NEIGHBOUR:
+		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+	default:
+		return TC_NEXT;
+	}
 }
 
 SEC("tc")

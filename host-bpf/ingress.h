@@ -3,6 +3,10 @@
  * Step 3: a SYN with a request reaches the server. Before the kernel sees it, what a balancer did
  * to its source and port is undone, and it is kept from a connection that it does not belong to.
  *
+ * A host that is client and server of a service can be given itself. Its SYN comes back with its own
+ * address as the source, which the kernel does not accept (IPv4), or answers past these programs, by
+ * the loopback interface (IPv6). Such a SYN is sent on to the balancer's second choice.
+ *
  * What else comes in: SYN-ACKs (synack.h), packets of servers that answer strictly (strict.h), and
  * ICMP errors (icmp.h). Everything else carries the addresses that the kernel knows.
  */
@@ -162,6 +166,59 @@ static __always_inline void syn_restore(struct __sk_buff *skb, struct packet *p,
 		count(SS_HOST_syn_restored);
 }
 
+/* Is the SYN with the sequence number @isn that of the connection whose client's socket is @sk? */
+static __always_inline int sock_has_sent(struct bpf_sock *sk, __u32 isn)
+{
+	struct ss_conn *conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	struct bpf_tcp_sock *tcp = conn ? bpf_tcp_sock(sk) : NULL;
+
+	if (!conn || !tcp || conn->path != SS_PATH_ASKING || tcp->snd_una != isn)
+		return 0;
+	conn->sent_on = 1;
+	return 1;
+}
+
+/* Has this host itself sent the SYN that asks for @request? */
+static __noinline int syn_is_own(struct __sk_buff *skb, const struct request *request, __u32 isn)
+{
+	struct ss_flow flow = { .local = request->client, .remote = request->vip };
+	struct bpf_sock *sk = flow_socket(skb, &flow);
+	int own;
+
+	if (!sk)
+		return 0;
+	own = sock_has_sent(sk, isn);
+	bpf_sk_release(sk);
+	return own;
+}
+
+/*
+ * A SYN that has come back to its sender goes to the service again, with the retry bit: the balancer
+ * then names its second choice. @c holds its options.
+ */
+static __always_inline enum ingress_result syn_send_on(struct __sk_buff *skb, struct packet *p,
+						       const struct ss_opt_cursor *c,
+						       const struct request *request)
+{
+	__u32 offset = p->l4 + sizeof(struct tcphdr) + c->off +
+		       __builtin_offsetof(struct ss_opt_head, exid);
+	__be16 first = SS_BE16(SS_OPT_EXID | c->form);
+	__be16 second = SS_BE16(SS_OPT_EXID | c->form | SS_REQUEST_RETRY);
+	struct ss_endpoint own = packet_destination(p);
+	__u32 csum = ss_csum_to32(ss_csum_diff_addr(&own.addr, &request->vip.addr));
+
+	if (c->form & SS_REQUEST_RETRY) {
+		count(SS_HOST_syn_own_dropped);
+		return INGRESS_DROP;
+	}
+	rewrite(skb, p, REWRITE_DESTINATION, &request->vip, csum);
+	if (bpf_skb_store_bytes(skb, offset, &second, sizeof(second), 0) ||
+	    bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, first, second, sizeof(second)))
+		count(SS_HOST_error_helper);
+	count(SS_HOST_syn_sent_on);
+	return INGRESS_NEIGHBOUR;
+}
+
 static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
@@ -174,6 +231,12 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	if (!syn_request(skb, p, &c))
 		return INGRESS_PASS;
 	request_read(&c, &flow.remote, flow.local.port, &request);
+	if (syn_is_own(skb, &request, isn)) {
+		/* from a balancer that changes sources: it will carry the connection both ways */
+		if (!ss_endpoint_equal(&request.client, &flow.remote))
+			return INGRESS_PASS;
+		return syn_send_on(skb, p, &c, &request);
+	}
 	served = bpf_map_lookup_elem(&serve, &request.vip);
 	if (!served && !request.vip.port) {
 		count(SS_HOST_syn_ambiguous);

@@ -20,7 +20,11 @@
 
 #define PACKET_HOST 0 /* linux/if_packet.h */
 
-enum ingress_result { INGRESS_PASS, INGRESS_DROP };
+enum ingress_result {
+	INGRESS_PASS,
+	INGRESS_DROP,
+	INGRESS_NEIGHBOUR, /* to the next hop of its new destination */
+};
 
 /*
  * Has a socket of this host sent the SYN that a SYN-ACK of @flow answers? Listeners send none. Where

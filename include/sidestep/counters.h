@@ -41,6 +41,8 @@
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
+	X(syn_sent_on,            "SYNs of this host's own that the balancer gave back to it, sent on to another server") \
+	X(syn_own_dropped,        "SYNs of this host's own that came back again, dropped: the service has no other server") \
 	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
 	X(cookie_no_request,      "connections after a SYN cookie that came without a request: plain ones, or it was removed on the way") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \

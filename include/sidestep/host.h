@@ -51,7 +51,7 @@ struct ss_conn {
 	__u8 timeouts; /* client: on its path, before anything was carried */
 	__u8 strict; /* client: 1 if the server answers, or may, from its own address */
 	__u8 repeat; /* client: not 0 while segments repeat the request; 1 + timeouts */
-	__u8 pad[1];
+	__u8 sent_on; /* client: 1 if its SYN came back and was sent on to the second choice */
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */

@@ -13,19 +13,6 @@
 
 #define SOME_BYTES (4 * MB)
 #define RUNS_MAX 20 /* of the sockops program, for one connection */
-#define SOON_MS 300 /* before the SYN is sent again */
-
-/* Dials, and gets no answer. */
-static void vain_client(void *arg)
-{
-	struct talk *talk = arg;
-	int af = talk->family->af, fd = tcp_socket(af);
-	struct sockaddr_storage to = address_of(af, talk->vip, talk->vport);
-
-	set_timeout(fd, SO_SNDTIMEO, SOON_MS);
-	NEED(connect(fd, (void *)&to, sizeof(to)) && errno == EINPROGRESS);
-	close(fd);
-}
 
 void case_no_host_programs(const struct family *family)
 {

@@ -14,7 +14,6 @@
 #include "capture.h"
 #include "programs.h"
 
-#define SOON_MS 300
 #define FLOWS_MAX 262144 /* STRICT_MAX of host-bpf/maps.h */
 
 /* --- anti-spoofing ------------------------------------------------------------------------------ */
@@ -49,18 +48,6 @@ static long sources_spoofed(void)
 			     "jq '.nftables[1].counter.packets'"),
 			 0);
 	return atol(output);
-}
-
-/* Dials in vain. */
-static void vain_client(void *arg)
-{
-	struct talk *talk = arg;
-	int fd = tcp_socket(talk->family->af);
-	struct sockaddr_storage to = address_of(talk->family->af, talk->vip, talk->vport);
-
-	set_timeout(fd, SO_SNDTIMEO, SOON_MS);
-	NEED(connect(fd, (void *)&to, sizeof(to)) && errno == EINPROGRESS);
-	close(fd);
 }
 
 /* Classic replies are just what such a network drops. */

@@ -16,6 +16,7 @@
 
 #define CHUNK 65536
 #define ECHO_LEN 100000UL
+#define SOON_MS 300 /* before a SYN is sent again */
 
 /* --- sockets ---------------------------------------------------------------------------------- */
 
@@ -135,6 +136,17 @@ int tcp_dial_begin(const struct talk *talk, const char *vip)
 	NEED(!fcntl(fd, F_SETFL, O_NONBLOCK));
 	NEED(!connect(fd, (void *)&address, sizeof(address)) || errno == EINPROGRESS);
 	return fd;
+}
+
+void vain_client(void *arg)
+{
+	struct talk *talk = arg;
+	int af = talk->family->af, fd = tcp_socket(af);
+	struct sockaddr_storage to = address_of(af, talk->vip, talk->vport);
+
+	set_timeout(fd, SO_SNDTIMEO, SOON_MS);
+	NEED(connect(fd, (void *)&to, sizeof(to)) && errno == EINPROGRESS);
+	close(fd);
 }
 
 /* --- data ------------------------------------------------------------------------------------- */

@@ -95,6 +95,7 @@ int tcp_listen(const struct talk *talk);
 int tcp_accept(int listener);
 int tcp_dial(const struct talk *talk); /* -1 with errno if that fails */
 int tcp_dial_begin(const struct talk *talk, const char *vip); /* does not wait; not blocking */
+void vain_client(void *arg); /* of a child: dials, and gets no answer */
 void set_timeout(int fd, int option, int ms); /* SO_RCVTIMEO or SO_SNDTIMEO */
 
 /* Bytes that depend on @seed and on their place, and a check that they are those. */
