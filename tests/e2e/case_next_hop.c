@@ -41,6 +41,7 @@ static void alt_end(const struct family *family)
 	(void)run("c1", NULL, "ip route del %s via %s", vip_net(family), alt_address(family));
 	(void)run("c1", NULL, "ip route del %s via %s", server_net(family), alt_address(family));
 	(void)run("r", NULL, "nft delete table inet block");
+	must("c1", "ip -4 neigh flush dev eth0; ip -6 neigh flush dev eth0");
 	must("r", "ip link del alt && sysctl -qw net.ipv4.conf.to-c1.arp_ignore=0");
 }
 
@@ -99,4 +100,56 @@ void case_next_hop_parts(const struct family *family)
 	block(family, "to-c1");
 	stream_goes_on(talk);
 	alt_end(family);
+}
+
+/* --- neighbours -------------------------------------------------------------------------------- */
+
+/* The router's @port has another MAC address from now on, and says so. */
+static void mac_change(const char *port, const char *mac)
+{
+	must("r",
+	     "sysctl -qw net.ipv4.conf.%s.arp_notify=1 net.ipv6.conf.%s.ndisc_notify=1 && "
+	     "ip link set %s address %s",
+	     port, port, port, mac);
+}
+
+/* Both next hops, that of the service and that of the server, get other addresses. */
+void case_next_hop_mac(const struct family *family)
+{
+	struct talk *talk;
+
+	alt_begin();
+	must("c1", "ip route add %s via %s", server_net(family), alt_address(family));
+	block(family, "to-c1");
+	talk = stream_begin(family);
+	mac_change("alt", "02:00:00:00:21:0a");
+	stream_progress(talk, MOVED);
+	mac_change("to-c1", "02:00:00:00:21:0b");
+	stream_goes_on(talk);
+	mac_change("to-c1", "02:00:00:00:21:01");
+	alt_end(family);
+}
+
+/* One next hop for both, as usual, and its address changes. */
+void case_next_hop_mac_same(const struct family *family)
+{
+	struct talk *talk = stream_begin(family);
+	long probed = counted("c1", "next_hop_probed");
+
+	mac_change("to-c1", "02:00:00:00:21:0b");
+	stream_goes_on(talk);
+	assert_true(counted("c1", "next_hop_probed") > probed);
+	mac_change("to-c1", "02:00:00:00:21:01");
+}
+
+/* What is known of the next hop gets old, and then is gone. */
+void case_next_hop_stale(const struct family *family)
+{
+	const char *router = family->af == AF_INET ? "10.0.21.1" : "fd00:1:21::1";
+	struct talk *talk = stream_begin(family);
+
+	must("c1", "ip neigh change %s dev eth0 nud stale", router);
+	stream_progress(talk, MOVED);
+	must("c1", "ip neigh del %s dev eth0", router);
+	stream_goes_on(talk);
 }

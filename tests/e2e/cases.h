@@ -28,6 +28,9 @@
 	X(next_hop_other, "service and server lie behind different routers", ALL)             \
 	X(next_hop_moves, "the route to service and server changes", ALL)                     \
 	X(next_hop_parts, "the route to the server changes, that to the service stays", ALL)  \
+	X(next_hop_mac, "the routers' MAC addresses change", ALL)                             \
+	X(next_hop_mac_same, "the router's MAC address changes", ALL)                         \
+	X(next_hop_stale, "the router's neighbour entry gets stale, and lost", ALL)           \
 	X(self, "a server that dials its own service", ALL)                                   \
 	X(self_only, "the only server of a service dials it", ALL)                            \
 	X(blocked_client_first, "no direct path, the client speaks first", ALL)               \
