@@ -8,6 +8,7 @@
 #define SIDESTEP_HOST_HANDSHAKE_CLIENT_H
 
 #include <linux/errno.h>
+#include <bpf/bpf_core_read.h>
 
 #include <sidestep/option.h>
 
@@ -50,6 +51,24 @@ static __always_inline struct ss_conn *client_conn(struct bpf_sock_ops *ctx)
 	return conn && conn->role == SS_ROLE_CLIENT ? conn : NULL;
 }
 
+/* What of the kernel's TCP socket is needed here; found by BTF (CO-RE), if it is there. */
+struct tcp_sock___keys {
+	void *md5sig_info; /* RFC 2385 */
+	void *ao_info; /* RFC 5925; Linux 6.7 */
+} __attribute__((preserve_access_index));
+
+/* Do signatures cover the addresses of @sk's packets, so that nobody may change them? */
+static __always_inline int is_signed(struct bpf_sock *sk)
+{
+	struct tcp_sock___keys *tcp = (void *)bpf_skc_to_tcp_sock(sk);
+
+	if (!tcp)
+		return 0;
+	if (bpf_core_field_exists(tcp->md5sig_info) && tcp->md5sig_info)
+		return 1;
+	return bpf_core_field_exists(tcp->ao_info) && tcp->ao_info;
+}
+
 /* TCP_CONNECT_CB: the application connects. */
 static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 {
@@ -76,6 +95,11 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 	}
 	if (strict_is_full()) {
 		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_state_full);
+		return;
+	}
+	if (is_signed(sk)) {
+		late_forget(&first.flow);
+		conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_signed);
 		return;
 	}
 	conn->cb_flags =

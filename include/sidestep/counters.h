@@ -14,6 +14,7 @@
 	X(client_asked,           "connections whose SYN carried a request")                       \
 	X(client_direct,          "connections that run directly to their server")                 \
 	X(client_no_room,         "not redirected: no room for a request in the SYN")              \
+	X(client_signed,          "not redirected: TCP MD5 or TCP-AO signs the addresses")                 \
 	X(client_gave_up,         "not redirected: no answer to two SYNs with a request")          \
 	X(client_no_grant,        "not redirected: the SYN-ACK carried no grant")                  \
 	X(client_bad_grant,       "not redirected: the grant was malformed")                       \

@@ -52,6 +52,11 @@
 	X(fast_open_ambiguous, "a SYN with data that two services could mean", ONLY_IPV4)     \
 	X(fast_open_closed, "the server closes before the client has acknowledged anything",  \
 	  ONLY_IPV4)                                                                          \
+	X(mptcp, "Multipath TCP with more addresses of both sides", ONLY_IPV4)                \
+	X(mptcp_client, "a client alone speaks Multipath TCP", ONLY_IPV4)                     \
+	X(mptcp_server, "a server alone speaks Multipath TCP", ALL)                           \
+	X(md5_direct, "TCP MD5 to the server's own address", ALL)                             \
+	X(md5_service, "TCP MD5 to a service whose address the server has", ALL)              \
 	X(nat_destination, "a balancer that translates the destination", ALL)                 \
 	X(nat_both, "a balancer that translates source and destination", ALL)                 \
 	X(nat_plain, "such a balancer, and a client without host programs", ALL)              \

@@ -24,6 +24,7 @@
 #define PORT_UNSERVED 83
 #define PORT_OTHER 84
 #define PORT_MANY 85
+#define PORT_SAME 5201 /* the testbed's "iperf", which is served on its own port */
 
 /* Configuration files: the testbed's with additions. config_write() makes others. */
 #define CONFIG_BALANCER "balancer.yaml"

@@ -57,7 +57,7 @@ const char *address_text(const struct sockaddr_storage *address)
 
 uint16_t listen_port(const struct family *family, uint16_t vport)
 {
-	return family->af == AF_INET ? 8000 + vport : vport;
+	return family->af == AF_INET && vport != PORT_SAME ? 8000 + vport : vport;
 }
 
 void set_timeout(int fd, int option, int ms)
@@ -67,9 +67,9 @@ void set_timeout(int fd, int option, int ms)
 	NEED(!setsockopt(fd, SOL_SOCKET, option, &t, sizeof(t)));
 }
 
-int tcp_socket(int af)
+static int stream_socket(int af, int protocol)
 {
-	int fd = socket(af, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+	int fd = socket(af, SOCK_STREAM | SOCK_CLOEXEC, protocol), on = 1;
 
 	NEED(fd >= 0);
 	NEED(!setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)));
@@ -78,9 +78,15 @@ int tcp_socket(int af)
 	return fd;
 }
 
+int tcp_socket(int af)
+{
+	return stream_socket(af, 0);
+}
+
 int tcp_listen(const struct talk *talk)
 {
-	int af = talk->dual ? AF_INET6 : talk->family->af, fd = tcp_socket(af), only = !talk->dual;
+	int af = talk->dual ? AF_INET6 : talk->family->af, only = !talk->dual;
+	int fd = stream_socket(af, talk->protocol[SIDE_SERVER]);
 	struct sockaddr_storage address;
 
 	address = address_of(
@@ -88,6 +94,8 @@ int tcp_listen(const struct talk *talk)
 	if (af == AF_INET6)
 		NEED(!setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)));
 	NEED(!bind(fd, (void *)&address, sizeof(address)));
+	if (talk->prepare)
+		talk->prepare(talk, fd);
 	NEED(!listen(fd, 4096));
 	return fd;
 }
@@ -106,12 +114,14 @@ int tcp_accept(int listener)
 static int client_socket(const struct talk *talk, int af)
 {
 	struct sockaddr_storage address;
-	int fd = tcp_socket(af);
+	int fd = stream_socket(af, talk->protocol[SIDE_CLIENT]);
 
 	if (talk->source_port) {
 		address = address_of(af, talk->family->client, talk->source_port);
 		NEED(!bind(fd, (void *)&address, sizeof(address)));
 	}
+	if (talk->prepare)
+		talk->prepare(talk, fd);
 	return fd;
 }
 

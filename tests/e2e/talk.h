@@ -49,6 +49,9 @@ struct talk {
 	const char *server_host; /* s1 */
 	const char *vip; /* the family's first */
 	uint16_t source_port; /* of the client; 0: any */
+	int protocol[2]; /* by side: IPPROTO_MPTCP; 0: TCP */
+	void (*prepare)(const struct talk *talk,
+			int fd); /* before connect() and listen(); or NULL */
 	bool mapped; /* IPv4, but the client's socket is of the IPv6 family */
 	bool dual; /* the server's listener is [::], for both families */
 	int listening, go[2]; /* events: dial now; and two for the roles' own use */
