@@ -34,19 +34,51 @@ static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
 	       *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
 }
 
+#define LOOPBACK_IFINDEX 1
+
+/*
+ * The interface by which this host reaches @to; 0: not known. The kernel tells where forwarding is on
+ * for the interface that is asked about, and for the loopback one it looks up what it does for
+ * packets of its own.
+ */
+static __noinline __u32 route_ifindex(struct __sk_buff *skb, const struct ss_addr *from,
+				      const struct ss_addr *to)
+{
+	struct bpf_fib_lookup fib = { .ifindex = LOOPBACK_IFINDEX, .l4_protocol = IPPROTO_TCP };
+	long found;
+
+	if (ss_addr_is_v4(to)) {
+		fib.family = AF_INET;
+		fib.ipv4_src = from->w[3];
+		fib.ipv4_dst = to->w[3];
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, from, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, to, sizeof(fib.ipv6_dst));
+	}
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    found != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return 0;
+	return fib.ifindex == skb->ifindex ? 0 : fib.ifindex;
+}
+
 /*
  * How does a client's rewritten packet, whose frame carries the MAC address @mac of the service's
  * next hop, get to the server's? A connection's first packet finds out: it goes through
- * bpf_redirect_neigh() and comes by again with the server's next hop (conn_second_pass()). From
+ * bpf_redirect_neigh() and comes by again with the server's next hop (conn_second_pass()), by another
+ * interface if the server is reached by one (where it may not come by again). From
  * then on nothing is asked while both are the same. A timeout, or another next hop of the service,
  * starts it again.
  */
-static __always_inline enum egress_result conn_next_hop(struct ss_conn *conn, const __u8 *mac)
+static __always_inline enum egress_result conn_next_hop(struct __sk_buff *skb, struct ss_conn *conn,
+							const __u8 *mac)
 {
 	if (conn->hop == SS_HOP_SAME && mac_equal(mac, conn->hop_mac))
 		return EGRESS_PASS;
 	if (conn->hop == SS_HOP_SAME || conn->hop == SS_HOP_UNKNOWN) {
 		__builtin_memcpy(conn->hop_mac, mac, ETH_ALEN);
+		conn->hop_ifindex = route_ifindex(skb, &conn->flow.local.addr, &conn->wire.addr);
 		conn->hop = SS_HOP_PROBING;
 		count(SS_HOST_next_hop_probed);
 	}
@@ -57,7 +89,8 @@ static __always_inline enum egress_result conn_next_hop(struct ss_conn *conn, co
 static __always_inline void conn_second_pass(struct ss_conn *conn, const __u8 *mac)
 {
 	if (conn->hop == SS_HOP_PROBING)
-		conn->hop = mac_equal(mac, conn->hop_mac) ? SS_HOP_SAME : SS_HOP_OTHER;
+		conn->hop = !conn->hop_ifindex && mac_equal(mac, conn->hop_mac) ? SS_HOP_SAME
+										: SS_HOP_OTHER;
 }
 
 /* Is the @end of @p still what the kernel believes, @endpoint? Else it was rewritten before. */
@@ -75,8 +108,10 @@ static __always_inline int packet_has(const struct packet *p, enum rewrite_end e
 }
 
 /* Step 9: a packet of a connection with state. With TCP Fast Open, the SYN-ACK is one of them. */
-static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, struct ss_conn *conn)
+static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, struct ss_conn *conn,
+						      __u32 *ifindex)
 {
+	enum egress_result result;
 	__u8 mac[ETH_ALEN];
 	struct packet p = {};
 
@@ -95,7 +130,10 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	}
 	__builtin_memcpy(mac, p.eth->h_dest, ETH_ALEN);
 	rewrite(skb, &p, REWRITE_DESTINATION, &conn->wire, conn->addr_csum);
-	return conn_next_hop(conn, mac);
+	result = conn_next_hop(skb, conn, mac);
+	if (conn->hop_ifindex)
+		*ifindex = conn->hop_ifindex;
+	return result;
 }
 
 /* A packet without a full socket, as the shadow map knows it. */
@@ -144,7 +182,8 @@ static __always_inline int is_plain_socket(struct bpf_sock *sk)
 	return sk->type != SOCK_RAW && sk->state != TCP_LISTEN;
 }
 
-static __always_inline enum egress_result egress(struct __sk_buff *skb)
+/* *@ifindex: the interface of EGRESS_NEIGHBOUR. */
+static __always_inline enum egress_result egress(struct __sk_buff *skb, __u32 *ifindex)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct ss_conn *conn;
@@ -152,7 +191,7 @@ static __always_inline enum egress_result egress(struct __sk_buff *skb)
 	if (sk) {
 		conn = bpf_sk_storage_get(&conns, sk, 0, 0); /* none but full sockets have any */
 		if (conn && conn->role != SS_ROLE_LISTENER)
-			return egress_conn(skb, conn);
+			return egress_conn(skb, conn, ifindex);
 		sk = bpf_sk_fullsock(sk);
 		if (sk && is_plain_socket(sk))
 			return EGRESS_PASS;

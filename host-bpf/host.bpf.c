@@ -85,8 +85,10 @@ int sidestep_ingress(struct __sk_buff *skb)
 SEC("tc")
 int sidestep_egress(struct __sk_buff *skb)
 {
-	if (egress(skb) == EGRESS_NEIGHBOUR)
-		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
+	__u32 ifindex = skb->ifindex;
+
+	if (egress(skb, &ifindex) == EGRESS_NEIGHBOUR)
+		return bpf_redirect_neigh(ifindex, NULL, 0, 0);
 	return TC_NEXT;
 }
 

@@ -52,6 +52,8 @@ struct ss_conn {
 	__u8 strict; /* client: 1 if the server answers, or may, from its own address */
 	__u8 repeat; /* client: not 0 while segments repeat the request; 1 + timeouts */
 	__u8 sent_on; /* client: 1 if its SYN came back and was sent on to the second choice */
+	__u32 hop_ifindex; /* the interface to the server; 0: that of the service */
+	__u32 pad2;
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */
@@ -106,7 +108,7 @@ struct ss_meta {
 	char version[64];
 };
 
-_Static_assert(sizeof(struct ss_conn) == 96, "ss_conn has no hidden padding");
+_Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");
 _Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");

@@ -153,3 +153,38 @@ void case_next_hop_stale(const struct family *family)
 	must("c1", "ip neigh del %s dev eth0", router);
 	stream_goes_on(talk);
 }
+
+/* --- interfaces -------------------------------------------------------------------------------- */
+
+/* The service is reached by eth0, the server by eth1 (on the same link, with an address of its own). */
+void case_next_hop_interface(const struct family *family)
+{
+	bool v4 = family->af == AF_INET;
+	struct talk *talk;
+
+	must("c1",
+	     "sysctl -qw net.ipv4.conf.lo.forwarding=1 net.ipv6.conf.lo.forwarding=1 && "
+	     "ip link add eth1 link eth0 address 02:00:00:00:21:12 type macvlan mode bridge && "
+	     "ip addr add 10.0.21.12/24 dev eth1 noprefixroute && "
+	     "ip addr add fd00:1:21::12/64 dev eth1 nodad noprefixroute && "
+	     "ip link set eth1 up");
+	must("c1", "ip route add %s via %s dev eth1 onlink", server_net(family),
+	     v4 ? "10.0.21.1" : "fe80::ff:fe00:2101");
+	must("r",
+	     "nft 'add table inet block; add chain inet block f { type filter hook forward "
+	     "priority 0; }; add rule inet block f ether saddr 02:00:00:00:21:02 %s daddr %s drop'",
+	     v4 ? "ip" : "ip6", server_net(family));
+	must(NULL, "sed 's/\\[eth0\\]/[eth0, eth1]/' '%s' >'%s'", config_path(CONFIG_CLIENT),
+	     config_path("two.yaml"));
+	host_load("c1", "two.yaml");
+	talk = stream_begin(family);
+	stream_goes_on(talk);
+	host_load("c1", CONFIG_CLIENT);
+	talk = stream_begin(family); /* eth1 need not have the programs for what goes out */
+	stream_progress(talk, MOVED);
+	stream_finish(talk);
+	expect_direct(2);
+	must("r", "nft delete table inet block");
+	must("c1", "ip link del eth1 && ip -4 neigh flush dev eth0; ip -6 neigh flush dev eth0; "
+		   "sysctl -qw net.ipv4.conf.lo.forwarding=0 net.ipv6.conf.lo.forwarding=0");
+}
