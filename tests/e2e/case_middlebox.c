@@ -199,7 +199,7 @@ void case_grant_stripped(const struct family *family)
 }
 
 /* Dials "one" in vain; is ended, or has its connection reset. */
-static void vain_client(void *arg)
+static void cut_off_client(void *arg)
 {
 	struct talk *talk = arg;
 	struct linger none = { .l_onoff = 1 };
@@ -220,7 +220,7 @@ static struct talk *cut_off_begin(const struct family *family)
 	struct talk *talk = talk_new(family, PORT_ONE, NULL, echo_server);
 
 	talk_serve(talk);
-	talk->client_pid = child_start("c1", vain_client, talk);
+	talk->client_pid = child_start("c1", cut_off_client, talk);
 	expect_soon("c1", "client_cut_off", 1);
 	return talk;
 }
