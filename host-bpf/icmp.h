@@ -20,21 +20,14 @@
 #define SIDESTEP_HOST_ICMP_H
 
 #include <sidestep/csum.h>
+#include <sidestep/icmp.h>
 
 #include "conn.h"
 #include "packet.h"
 #include "socket.h"
 
-#define ICMP_HEADER 8
 #define ICMP_CHECK_OFFSET 2
 #define IP_FRAGMENT_OFFSET SS_BE16(0x1fff)
-
-/* RFC 792, RFC 4443: the types that quote a packet which had some trouble. */
-#define ICMP4_UNREACHABLE 3
-#define ICMP4_TIME_EXCEEDED 11
-#define ICMP4_PARAMETER 12
-#define ICMP6_UNREACHABLE 1
-#define ICMP6_PARAMETER 4
 
 /* An ICMP error and the TCP packet that it quotes, which this host has sent. */
 struct icmp_error {
@@ -43,13 +36,6 @@ struct icmp_error {
 	struct ss_addr to; /* where the error was sent */
 	struct ss_flow quoted;
 	__u64 is_ip6;
-};
-
-/* What of TCP is quoted at least (RFC 792: eight bytes of what follows the IP header). */
-struct quoted_tcp {
-	__be16 source;
-	__be16 dest;
-	__be32 seq;
 };
 
 /* Source and destination, as they stand side by side in an IP header. */
@@ -71,7 +57,7 @@ struct ipv6_addrs {
 /* Reads the quoted ports, at e->ports; the IP packet ends at @end. */
 static __always_inline int icmp_ports(struct __sk_buff *skb, struct icmp_error *e, __u32 end)
 {
-	struct quoted_tcp tcp;
+	struct ss_quoted_tcp tcp;
 
 	if (e->ports + sizeof(tcp) > end || bpf_skb_load_bytes(skb, e->ports, &tcp, sizeof(tcp)))
 		return 0;
@@ -92,16 +78,15 @@ static __always_inline int icmp_parse4(struct __sk_buff *skb, struct icmp_error 
 	e->l4 = L3_OFFSET + ip->ihl * 4;
 	e->to = ss_addr_v4(ip->daddr);
 	end = L3_OFFSET + SS_BE16(ip->tot_len);
-	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) ||
-	    (type != ICMP4_UNREACHABLE && type != ICMP4_TIME_EXCEEDED && type != ICMP4_PARAMETER))
+	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || !ss_icmp4_quotes(type))
 		return 0;
-	if (bpf_skb_load_bytes(skb, e->l4 + ICMP_HEADER, &quote, sizeof(quote)) ||
+	if (bpf_skb_load_bytes(skb, e->l4 + SS_ICMP_HEADER, &quote, sizeof(quote)) ||
 	    quote.version != 4 || quote.ihl < 5 || quote.protocol != IPPROTO_TCP ||
 	    quote.frag_off & IP_FRAGMENT_OFFSET)
 		return 0;
 	e->quoted.local.addr = ss_addr_v4(quote.saddr);
 	e->quoted.remote.addr = ss_addr_v4(quote.daddr);
-	e->ports = e->l4 + ICMP_HEADER + quote.ihl * 4;
+	e->ports = e->l4 + SS_ICMP_HEADER + quote.ihl * 4;
 	return icmp_ports(skb, e, end);
 }
 
@@ -117,15 +102,14 @@ static __always_inline int icmp_parse6(struct __sk_buff *skb, struct icmp_error 
 	e->l4 = L3_OFFSET + sizeof(*ip);
 	e->to = packet_addr6(&ip->daddr);
 	end = e->l4 + SS_BE16(ip->payload_len);
-	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || type < ICMP6_UNREACHABLE ||
-	    type > ICMP6_PARAMETER)
+	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || !ss_icmp6_quotes(type))
 		return 0;
-	if (bpf_skb_load_bytes(skb, e->l4 + ICMP_HEADER, &quote, sizeof(quote)) ||
+	if (bpf_skb_load_bytes(skb, e->l4 + SS_ICMP_HEADER, &quote, sizeof(quote)) ||
 	    quote.version != 6 || quote.nexthdr != IPPROTO_TCP)
 		return 0;
 	e->quoted.local.addr = packet_addr6(&quote.saddr);
 	e->quoted.remote.addr = packet_addr6(&quote.daddr);
-	e->ports = e->l4 + ICMP_HEADER + sizeof(quote);
+	e->ports = e->l4 + SS_ICMP_HEADER + sizeof(quote);
 	return icmp_ports(skb, e, end);
 }
 
@@ -181,7 +165,7 @@ static __always_inline long icmp_quote(struct __sk_buff *skb, const struct icmp_
 				       const struct ss_flow *flow)
 {
 	__be16 ports[] = { flow->local.port, flow->remote.port };
-	__u32 quote = e->l4 + ICMP_HEADER;
+	__u32 quote = e->l4 + SS_ICMP_HEADER;
 	long err;
 
 	if (e->is_ip6) {

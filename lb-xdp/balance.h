@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Step 2 of a connection, whole: parse -> service -> request -> backend -> forward.
+ * Step 2 of a connection, whole: parse -> service -> request -> backend -> forward. ICMP errors
+ * about what a server sent as the service take the same way.
  *
  * In a header of its own so that the balancer and the benchmark that times it run the same code.
  */
@@ -10,6 +11,7 @@
 #include <sidestep/option.h>
 
 #include "forward.h"
+#include "icmp.h"
 #include "maps.h"
 #include "parse.h"
 #include "pick.h"
@@ -76,6 +78,35 @@ static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, i
 	}
 }
 
+/* An ICMP packet: passed, unless it is an error about a service's connection. */
+static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
+{
+	struct ss_lb_backend_cpu *backend_state;
+	struct ss_lb_backend *backend;
+	struct ss_flow quoted = {};
+	struct ss_lb_table *table;
+	int action;
+
+	if (!icmp_quote(p, &quoted))
+		return XDP_PASS;
+	table = service_table(&quoted.local);
+	if (!table)
+		return XDP_PASS;
+	if (table->scheduler == SS_SCHED_ROUND_ROBIN)
+		return drop(SS_LB_drop_no_state);
+	backend = pick(table, quoted_hash(&quoted), 0);
+	if (!backend)
+		return drop(SS_LB_drop_no_backend);
+	backend_state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
+	if (!backend_state)
+		return drop(SS_LB_error_map);
+	icmp_readdress(p, &backend->endpoint.addr);
+	action = balance_forward(ctx, p, backend_state);
+	if (action != XDP_DROP)
+		count(SS_LB_icmp_forwarded);
+	return action;
+}
+
 static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
@@ -85,9 +116,11 @@ static __always_inline int balance(struct xdp_md *ctx)
 	struct ss_lb_table *table;
 	int syn, action, retry = 0;
 
+	if (parsed == PARSE_ICMP)
+		return balance_icmp(ctx, &p);
 	if (parsed != PARSE_TCP)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
-	table = service_table(&p);
+	table = service_table(&p.dst);
 	if (!table)
 		return XDP_PASS;
 
@@ -102,7 +135,7 @@ static __always_inline int balance(struct xdp_md *ctx)
 		return drop(SS_LB_drop_no_state);
 	}
 
-	backend = pick(table, &p, retry);
+	backend = pick(table, packet_hash(&p), retry);
 	if (!backend)
 		return drop(SS_LB_drop_no_backend);
 	backend_state = bpf_map_lookup_elem(&backend_cpu, &backend->id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Wire -> parsed: from an Ethernet frame to the addresses and the TCP header of a packet that may
- * be for a service. Step 2 of a connection begins here.
+ * Wire -> parsed: from an Ethernet frame to the addresses and the TCP or ICMP header of a packet
+ * that may be for a service. Step 2 of a connection begins here.
  *
  * Every length that a packet states is checked against the bytes that are there. What cannot be
  * read is told apart from what is none of ours: only the caller, who knows the services, drops.
@@ -20,24 +20,40 @@
 #include <sidestep/addr.h>
 
 #define IP_OFFSET_OR_MORE SS_BE16(0x3fff) /* RFC 791: more-fragments bit and fragment offset */
+#define IP_OFFSET SS_BE16(0x1fff)
 #define IPV6_EXT_MAX 4 /* extension headers that are stepped over */
 
 enum parse_result {
 	PARSE_TCP, /* all fields are set */
-	PARSE_OTHER, /* not IP, not TCP, or nothing that this program understands */
+	PARSE_ICMP, /* all fields are set, but dst has no port */
+	PARSE_OTHER, /* not IP, neither TCP nor ICMP, or nothing that this program understands */
 	PARSE_SHORT, /* the packet ends within its Ethernet or IP header */
 	PARSE_BAD_IP, /* the IP header contradicts itself */
 	PARSE_BAD_TCP, /* the TCP header is cut off or contradicts itself; dst is set */
 	PARSE_FRAGMENT, /* an IP fragment; dst is set */
 };
 
-/* ip6 is set if is_ip6, else ip4. dst is the service endpoint, if there is such a service. */
+/* The beginning of an ICMP or ICMPv6 message. */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__u16 check;
+	__be32 rest; /* depends on the type */
+};
+
+/*
+ * ip6 is set if is_ip6, else ip4; tcp or icmp, by what was parsed. dst is the service endpoint, if
+ * there is such a service.
+ */
 struct packet {
 	__u64 is_ip6; /* a scalar: the verifier does not learn from comparing packet pointers */
 	struct ethhdr *eth;
 	struct iphdr *ip4;
 	struct ipv6hdr *ip6;
-	struct tcphdr *tcp;
+	union {
+		struct tcphdr *tcp;
+		struct icmp_header *icmp;
+	};
 	void *end;
 	struct ss_endpoint dst;
 };
@@ -67,6 +83,17 @@ static __always_inline enum parse_result parse_tcp(struct packet *p, void *l4, _
 	return PARSE_TCP;
 }
 
+/* ICMP is worth a look if there may be a quote in it; everything else is the kernel's. */
+static __always_inline enum parse_result parse_icmp(struct packet *p, void *l4)
+{
+	struct icmp_header *icmp = l4;
+
+	if ((void *)(icmp + 1) > p->end)
+		return PARSE_OTHER;
+	p->icmp = icmp;
+	return PARSE_ICMP;
+}
+
 static __always_inline enum parse_result parse_ipv4(struct packet *p, void *l3)
 {
 	struct iphdr *ip = l3;
@@ -82,8 +109,11 @@ static __always_inline enum parse_result parse_ipv4(struct packet *p, void *l3)
 		return PARSE_SHORT;
 	p->ip4 = ip;
 	p->dst.addr = ss_addr_v4(ip->daddr);
-	if (ip->protocol != IPPROTO_TCP)
+	if (ip->protocol != IPPROTO_TCP) {
+		if (ip->protocol == IPPROTO_ICMP && !(ip->frag_off & IP_OFFSET_OR_MORE))
+			return parse_icmp(p, l3 + header);
 		return PARSE_OTHER;
+	}
 	if (ip->frag_off & IP_OFFSET_OR_MORE)
 		return PARSE_FRAGMENT;
 	return parse_tcp(p, l3 + header, total - header);
@@ -125,7 +155,7 @@ static __always_inline enum parse_result parse_ipv6(struct packet *p, void *l3)
 		room -= (ext->len + 1) * 8;
 	}
 	if (next != IPPROTO_TCP)
-		return PARSE_OTHER;
+		return next == IPPROTO_ICMPV6 ? parse_icmp(p, l4) : PARSE_OTHER;
 	return parse_tcp(p, l4, room);
 }
 

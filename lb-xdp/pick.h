@@ -23,20 +23,18 @@ static __always_inline __u64 mix(__u64 h, __u64 word)
 }
 
 /*
- * The hash of a packet's addresses and ports. The same on every balancer and in every version, so
- * that balancers which do not know of each other agree.
+ * The hash of addresses and ports, IPv4's or IPv6's. The same on every balancer and in every version,
+ * so that balancers which do not know of each other agree.
  */
-static __always_inline __u64 flow_hash(const struct packet *p)
+static __always_inline __u64 flow_hash(int is_ip6, const __be32 *src, const __be32 *dst,
+				       __be16 sport, __be16 dport)
 {
-	__u64 ports = (__u64)p->tcp->source << 16 | p->tcp->dest, h = MIX_2;
+	__u64 ports = (__u64)sport << 16 | dport, h = MIX_2;
 
-	if (!p->is_ip6) {
-		h = mix(h, (__u64)p->ip4->saddr << 32 | p->ip4->daddr);
+	if (!is_ip6) {
+		h = mix(h, (__u64)*src << 32 | *dst);
 	} else {
 		for (int i = 0; i < 4; i += 2) {
-			const __be32 *src = p->ip6->saddr.in6_u.u6_addr32;
-			const __be32 *dst = p->ip6->daddr.in6_u.u6_addr32;
-
 			h = mix(h, (__u64)src[i] << 32 | src[i + 1]);
 			h = mix(h, (__u64)dst[i] << 32 | dst[i + 1]);
 		}
@@ -45,16 +43,33 @@ static __always_inline __u64 flow_hash(const struct packet *p)
 	return h ^ h >> 29;
 }
 
+static __always_inline __u64 packet_hash(const struct packet *p)
+{
+	if (!p->is_ip6)
+		return flow_hash(0, &p->ip4->saddr, &p->ip4->daddr, p->tcp->source, p->tcp->dest);
+	return flow_hash(1, p->ip6->saddr.in6_u.u6_addr32, p->ip6->daddr.in6_u.u6_addr32,
+			 p->tcp->source, p->tcp->dest);
+}
+
+/* That of the packets which @quoted's client, the remote end, sends to the service. */
+static __always_inline __u64 quoted_hash(const struct ss_flow *quoted)
+{
+	const struct ss_endpoint *client = &quoted->remote, *vip = &quoted->local;
+	int at = ss_addr_is_v4(&vip->addr) ? 3 : 0;
+
+	return flow_hash(!at, client->addr.w + at, vip->addr.w + at, client->port, vip->port);
+}
+
 /* Maps 32 bits evenly to 0 .. @n - 1, without a division. */
 static __always_inline __u32 scale(__u32 bits, __u32 n)
 {
 	return (__u64)bits * n >> 32;
 }
 
-/* The table of @p's service, NULL if it is not for a service. */
-static __always_inline struct ss_lb_table *service_table(const struct packet *p)
+/* The table of the service @vip, NULL if there is none. */
+static __always_inline struct ss_lb_table *service_table(const struct ss_endpoint *vip)
 {
-	__u32 *index = bpf_map_lookup_elem(&services, &p->dst), zero = 0;
+	__u32 *index = bpf_map_lookup_elem(&services, vip), zero = 0;
 	void *inner;
 
 	if (!index)
@@ -82,14 +97,12 @@ static __always_inline __u32 next_turn(const struct ss_lb_table *table)
 }
 
 /*
- * The backend for @p out of @table; NULL if none takes connections. With @second, another than
- * the one that the packet would get otherwise, if there is one.
+ * The backend for a flow of @hash out of @table; NULL if none takes connections. With @second,
+ * another than the one that the flow would get otherwise, if there is one.
  */
-static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, const struct packet *p,
-						  int second)
+static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, __u64 hash, int second)
 {
 	__u32 active = table->active, index, slot;
-	__u64 hash = flow_hash(p);
 
 	if (!active)
 		return NULL;

@@ -202,7 +202,9 @@ void packet_build(struct packet_buf *p, const struct packet_spec *spec)
 static void put_icmp_headers(struct packet_buf *p, const struct icmp_spec *spec, unsigned len)
 {
 	struct packet_spec ip = { .ip_options = spec->ip_options,
-				  .ip_options_len = spec->ip_options_len };
+				  .ip_options_len = spec->ip_options_len,
+				  .ip6_next = spec->ip6_next,
+				  .ttl = spec->ttl };
 	struct ss_endpoint src, dst;
 	int err;
 
@@ -214,15 +216,17 @@ static void put_icmp_headers(struct packet_buf *p, const struct icmp_spec *spec,
 		put_ethernet(p, &ip, ETH_P_IP);
 		put_ipv4(p, &ip, &src, &dst, len);
 		p->bytes[p->l3 + 9] = IPPROTO_ICMP;
-		if (spec->ip_options_len)
-			put(p, spec->ip_options, spec->ip_options_len);
-		ipv4_checksum(p->bytes + p->l3);
 	} else {
 		put_ethernet(p, &ip, ETH_P_IPV6);
 		put_ipv6(p, &ip, &src, &dst, len);
-		p->bytes[p->l3 + 6] = IPPROTO_ICMPV6;
+		if (!spec->ip_options_len)
+			p->bytes[p->l3 + 6] = IPPROTO_ICMPV6;
 	}
+	if (spec->ip_options_len)
+		put(p, spec->ip_options, spec->ip_options_len);
 	p->l4 = p->len;
+	if (is_ipv4(p))
+		ipv4_checksum(p->bytes + p->l3);
 }
 
 void packet_build_icmp(struct packet_buf *p, const struct icmp_spec *spec,

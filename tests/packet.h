@@ -43,8 +43,10 @@ struct icmp_spec {
 	const char *src, *dst; /* as in packet_spec; the ports do not matter */
 	uint8_t type, code;
 	unsigned quoted; /* how many bytes of the TCP packet are quoted; 0: all */
-	const void *ip_options; /* IPv4 options */
+	const void *ip_options; /* these, and what follows, as in packet_spec */
 	unsigned ip_options_len;
+	uint8_t ip6_next;
+	uint8_t ttl;
 };
 
 /* Builds the error that @spec describes about the packet @about. */

@@ -525,6 +525,160 @@ static void truncated(void **state)
 	rows_done();
 }
 
+/* --- ICMP errors ----------------------------------------------------------------------------- */
+
+/* An error that @router sends to the VIP, about what a server sent as @service. */
+#define ROUTER4 "10.0.7.1:1"
+#define ROUTER6 "[fd00:7::1]:1"
+/* clang-format off */
+#define ICMP4(number, ...) { .src = ROUTER4, .dst = "10.99.0.1:1", .type = number, ##__VA_ARGS__ }
+#define ICMP6(number, ...) { .src = ROUTER6, .dst = "[fd00:99::1]:1", .type = number, ##__VA_ARGS__ }
+#define SENT4(service, ...)                                                                        \
+	{ .src = "10.99.0.1:" service, .dst = CLIENT4, .flags = "PA", PAYLOAD("hello"), ##__VA_ARGS__ }
+#define SENT6(service)                                                                             \
+	{ .src = "[fd00:99::1]:" service, .dst = CLIENT6, .flags = "PA", PAYLOAD("hello") }
+/* clang-format on */
+#define TOO_BIG4 3, .code = 4
+#define TOO_BIG6 2
+#define ICMP_SENT SENT(C(icmp_forwarded))
+#define QUOTE(offset, s) POKE(TCP, 8 + (offset), s)
+
+static const struct icmp_row {
+	const char *why;
+	struct icmp_spec error;
+	struct packet_spec about;
+	unsigned verdict;
+	__u64 counters;
+	struct poke poke; /* AT_TCP: from the ICMP header */
+} icmp_rows[] = {
+	{ "too big", ICMP4(TOO_BIG4), SENT4(ONE), ICMP_SENT },
+	{ "too big, 8 bytes quoted", ICMP4(TOO_BIG4, .quoted = 8), SENT4(ONE), ICMP_SENT },
+	{ "too big, odd length", ICMP4(TOO_BIG4, .quoted = 21), SENT4(ONE), ICMP_SENT },
+	{ "unreachable", ICMP4(3, .code = 1), SENT4(ONE), ICMP_SENT },
+	{ "time exceeded", ICMP4(11), SENT4(ONE), ICMP_SENT },
+	{ "parameter problem", ICMP4(12), SENT4(ONE), ICMP_SENT },
+	{ "IPv4 options in both", ICMP4(TOO_BIG4, IP_OPTIONS(NOP4)),
+	  SENT4(ONE, IP_OPTIONS(NOP4 NOP4)), ICMP_SENT },
+	{ "from the client itself",
+	  { .src = CLIENT4, .dst = "10.99.0.1:1", .type = 3, .code = 3 },
+	  SENT4(ONE),
+	  ICMP_SENT },
+	{ "TTL 1", ICMP4(TOO_BIG4, .ttl = 1), SENT4(ONE), DROPPED(drop_ttl) },
+	{ "v6 too big", ICMP6(TOO_BIG6), SENT6(ONE), ICMP_SENT },
+	{ "v6 too big, 8 bytes quoted", ICMP6(TOO_BIG6, .quoted = 8), SENT6(ONE), ICMP_SENT },
+	{ "v6 unreachable", ICMP6(1), SENT6(ONE), ICMP_SENT },
+	{ "v6 time exceeded", ICMP6(3), SENT6(ONE), ICMP_SENT },
+	{ "v6 parameter problem", ICMP6(4), SENT6(ONE), ICMP_SENT },
+	{ "v6 hop-by-hop options", ICMP6(TOO_BIG6, EXT(HOP_BY_HOP, "\x3a\0\1\4\0\0\0\0")),
+	  SENT6(ONE), ICMP_SENT },
+	{ "v6 hop limit 1", ICMP6(TOO_BIG6, .ttl = 1), SENT6(ONE), DROPPED(drop_ttl) },
+
+	/* Nobody knows who sent it. */
+	{ "round robin", ICMP4(TOO_BIG4), SENT4(TURNS_ONE), DROPPED(drop_no_state) },
+	{ "all drained", ICMP4(TOO_BIG4), SENT4(DRAINED), DROPPED(drop_no_backend) },
+	{ "v6 round robin", ICMP6(TOO_BIG6), SENT6(TURNS_ONE), DROPPED(drop_no_state) },
+
+	/* The kernel's: no error, none about a service, or nothing that makes sense. */
+	{ "another port", ICMP4(TOO_BIG4), SENT4(NO_SERVICE), PASSED },
+	{ "about a packet to the service", ICMP4(TOO_BIG4), TO4(ONE, "A"), PASSED },
+	{ "sent to another address",
+	  { .src = ROUTER4, .dst = "10.0.2.2:1", .type = TOO_BIG4 },
+	  SENT4(ONE),
+	  PASSED },
+	{ "echo reply", ICMP4(0), SENT4(ONE), PASSED },
+	{ "source quench", ICMP4(4), SENT4(ONE), PASSED },
+	{ "redirect", ICMP4(5), SENT4(ONE), PASSED },
+	{ "echo", ICMP4(8), SENT4(ONE), PASSED },
+	{ "ICMPv6 in IPv4", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, POKE(IP, 9, "\x3a") },
+	{ "fragment", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, POKE(IP, 6, "\x20\0") },
+	{ "quoted version 6", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(0, "\x65") },
+	{ "quoted ihl 4", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(0, "\x44") },
+	{ "quoted UDP", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(9, "\x11") },
+	{ "quote of a later fragment", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(6, "\x20\1") },
+	{ "7 bytes quoted", ICMP4(TOO_BIG4, .quoted = 7), SENT4(ONE), PASSED },
+	{ "quoted ihl beyond the frame", ICMP4(TOO_BIG4, .quoted = 8), SENT4(ONE), PASSED,
+	  QUOTE(0, "\x4f") },
+	{ "v6 another port", ICMP6(TOO_BIG6), SENT6(NO_SERVICE), PASSED },
+	{ "v6 about a packet to the service", ICMP6(TOO_BIG6), TO6(ONE, "A"), PASSED },
+	{ "v6 type 0", ICMP6(0), SENT6(ONE), PASSED },
+	{ "v6 type 5", ICMP6(5), SENT6(ONE), PASSED },
+	{ "v6 echo", ICMP6(128), SENT6(ONE), PASSED },
+	{ "ICMP in IPv6", ICMP6(TOO_BIG6), SENT6(ONE), PASSED, POKE(IP, 6, "\1") },
+	{ "v6 quoted version 4", ICMP6(TOO_BIG6), SENT6(ONE), PASSED, QUOTE(0, "\x45") },
+	{ "v6 quoted UDP", ICMP6(TOO_BIG6), SENT6(ONE), PASSED, QUOTE(6, "\x11") },
+	{ "v6 7 bytes quoted", ICMP6(TOO_BIG6, .quoted = 7), SENT6(ONE), PASSED },
+};
+
+static void icmp_build(const struct icmp_row *row, struct packet_buf *p)
+{
+	struct packet_buf about;
+
+	packet_build(&about, &row->about);
+	packet_build_icmp(p, &row->error, &about);
+	if (row->poke.len)
+		memcpy(p->bytes + (row->poke.base == AT_IP ? p->l3 : p->l4) + row->poke.off,
+		       row->poke.bytes, row->poke.len);
+}
+
+/* The same error, but from the VIP to the backend, one hop further. */
+static void icmp_want(const struct icmp_row *row, struct packet_buf *want)
+{
+	bool ip6 = row->error.dst[0] == '[';
+	struct icmp_spec error = row->error;
+	struct packet_buf about;
+
+	error.src = error.dst;
+	error.dst = ip6 ? BACKEND6 : BACKEND4;
+	error.ttl = 63;
+	packet_build(&about, &row->about);
+	packet_build_icmp(want, &error, &about);
+	packet_set_macs(want, hop_mac, own_mac);
+}
+
+static void icmp_row_run(const struct icmp_row *row)
+{
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	icmp_build(row, &in);
+	want = in;
+	if (row->verdict == XDP_TX)
+		icmp_want(row, &want);
+	watch_start(&counters);
+	verdict = xdp_run(prog, 0, &in, &out);
+	if (verdict != row->verdict)
+		row_failed(row->why, "verdict %u, not %u", verdict, row->verdict);
+	watch_expect(&counters, row->counters, row->why);
+	if (verdict != XDP_DROP)
+		packet_expect(&want, &out, row->why);
+}
+
+/* The row's packet, cut before eight bytes of TCP are quoted: not sent on. */
+static void icmp_cut(const struct icmp_row *row)
+{
+	struct packet_buf in;
+	unsigned end;
+
+	icmp_build(row, &in);
+	end = in.l4 + 8 + (is_ip6(&in) ? 40 : (in.bytes[in.l4 + 8] & 15) * 4) + 8;
+	for (unsigned len = in.l4; len < end; len++) {
+		in.len = len;
+		put_ip_len(&in, len);
+		cut_run(row->why, &in);
+	}
+}
+
+static void icmp_errors(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(icmp_rows); i++) {
+		icmp_row_run(&icmp_rows[i]);
+		if (icmp_rows[i].verdict == XDP_TX)
+			icmp_cut(&icmp_rows[i]);
+	}
+	rows_done();
+}
+
 /* --- checksums at their edges ---------------------------------------------------------------- */
 
 enum sum { IP_SUM, TCP_SUM };
@@ -676,6 +830,38 @@ static void maglev_choice(void **state)
 			maglev_flow(ip6, ONE, 1, flow);
 			maglev_flow(ip6, TWO, 2, flow);
 			maglev_flow(ip6, THREE, 3, flow);
+		}
+	rows_done();
+}
+
+/* Which backend gets an error about what the flow's server sent. */
+static int backend_of_error(bool ip6, const char *service, unsigned flow)
+{
+	struct packet_spec spec = flow_packet(ip6, service, flow, "PA", false), about = spec;
+	struct icmp_spec error = { .src = ip6 ? ROUTER6 : ROUTER4, .dst = spec.dst, .type = 3 };
+	struct packet_buf quoted, in, out;
+
+	about.src = spec.dst;
+	about.dst = spec.src;
+	packet_build(&quoted, &about);
+	packet_build_icmp(&in, &error, &quoted);
+	if (xdp_run(prog, 0, &in, &out) != XDP_TX)
+		return -1;
+	return out.bytes[out.l3 + (ip6 ? 39 : 19)];
+}
+
+/* It is the one that got the SYN. */
+static void icmp_errors_follow(void **state)
+{
+	(void)state;
+	for (unsigned flow = 0; flow < FLOWS; flow += 41)
+		for (int ip6 = 0; ip6 < 2; ip6++) {
+			int first = backend_of(ip6, THREE, flow, "S", false);
+			int error = backend_of_error(ip6, THREE, flow);
+
+			if (first != error)
+				row_failed(THREE, "IPv%d flow %u goes to %d, errors to %d",
+					   ip6 ? 6 : 4, flow, first, error);
 		}
 	rows_done();
 }
@@ -1272,8 +1458,10 @@ int main(void)
 	const struct CMUnitTest frame_tests[] = {
 		cmocka_unit_test_setup(frames, services_default),
 		cmocka_unit_test_setup(truncated, services_default),
+		cmocka_unit_test_setup(icmp_errors, services_default),
 		cmocka_unit_test_setup(checksum_edges, services_default),
 		cmocka_unit_test_setup(maglev_choice, services_default),
+		cmocka_unit_test_setup(icmp_errors_follow, services_default),
 		cmocka_unit_test_setup(maglev_second_choices, services_default),
 		cmocka_unit_test(maglev_shares),
 		cmocka_unit_test(turns_are_exact),

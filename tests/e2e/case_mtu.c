@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Step 9 where the path is narrow: beyond the router, the way to the server carries smaller packets
- * than all links say. Only the router's ICMP errors tell the client.
+ * Step 9 where the path is narrow: beyond the router, the way to one end carries smaller packets than
+ * all links say. Only the router's ICMP errors tell the other. Those about a server's packets go to
+ * where they came from: to the service, that is, to the balancer.
  */
 #include "cases.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include "capture.h"
 #include "programs.h"
 
 #define NARROW_MTU 1400
-#define UPLOAD (5 * MB)
+#define LOAD (5 * MB)
 #define PROMPT_MS 2000 /* more would be timeouts: the packets vanished */
 
 /* What TCP says of the path of @fd. */
@@ -24,52 +26,79 @@ static unsigned path_mtu(int fd)
 	return info.tcpi_pmtu;
 }
 
-static void uploads(struct talk *talk, int fd)
+/* Sends a lot, in good time, and notes what TCP took the path for before and after. */
+static void loads(struct talk *talk, int fd)
 {
 	long begin = now_ms();
 
 	talk->counts[0] = path_mtu(fd);
-	pattern_send(fd, 5, UPLOAD);
+	pattern_send(fd, 5, LOAD);
 	pattern_receive(fd, 6, 1);
 	NEED(now_ms() - begin < PROMPT_MS);
 	talk->counts[1] = path_mtu(fd);
 }
 
-static void takes_upload(struct talk *talk, int fd)
+static void takes_load(struct talk *talk, int fd)
 {
 	(void)talk;
-	pattern_receive(fd, 5, UPLOAD);
+	pattern_receive(fd, 5, LOAD);
 	pattern_send(fd, 6, 1);
-	eof_receive(fd);
 }
 
-/* The route to the server alone: a link with that MTU would drop what comes back, too. */
-static void narrow_begin(const struct family *family)
+/* The route to @to, by the router's @port, alone: a link with that MTU would drop what comes back, too. */
+static void narrow_begin(const char *to, const char *port)
 {
-	must("r", "ip route add %s dev to-s1 mtu %d", family->s1, NARROW_MTU);
+	must("r", "ip route add %s dev %s mtu %d", to, port, NARROW_MTU);
 }
 
-/* What the client has learnt goes as well; it would hold for the service for ten minutes. */
-static void narrow_end(const struct family *family)
+/* What @sender has learnt goes as well; it would hold for ten minutes. */
+static void narrow_end(const struct family *family, const char *to, const char *port,
+		       const char *sender)
 {
 	const char *version = family->af == AF_INET ? "-4" : "-6";
 
-	must("r", "ip route del %s dev to-s1", family->s1);
-	must("c1", "ip %s route flush cache", version);
+	must("r", "ip route del %s dev %s", to, port);
+	must(sender, "ip %s route flush cache", version);
+}
+
+/* One talk; @sender is the process that sends the load. */
+static void narrow_talk(struct talk *talk, pid_t *sender)
+{
+	talk_start(talk);
+	child_join(*sender);
+	*sender = 0;
+	assert_int_equal(talk->counts[0], 1500);
+	assert_int_equal(talk->counts[1], NARROW_MTU);
+	talk_finish(talk);
 }
 
 void case_path_mtu(const struct family *family)
 {
-	struct talk *talk = talk_new(family, PORT_ONE, uploads, takes_upload);
+	struct talk *talk = talk_new(family, PORT_ONE, loads, takes_load);
 
-	narrow_begin(family);
-	talk_start(talk);
-	child_join(talk->client_pid);
-	talk->client_pid = 0;
-	assert_int_equal(talk->counts[0], 1500);
-	assert_int_equal(talk->counts[1], NARROW_MTU);
-	talk_finish(talk);
+	narrow_begin(family->s1, "to-s1");
+	narrow_talk(talk, &talk->client_pid);
 	assert_true(counted("c1", "icmp_translated") > 0);
 	expect_direct(1);
-	narrow_end(family);
+	narrow_end(family, family->s1, "to-s1", "c1");
+}
+
+void case_path_mtu_server(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, takes_load, loads);
+	struct crossing c;
+	long errors;
+
+	narrow_begin(family->client, "to-c1");
+	narrow_talk(talk, &talk->server_pid);
+	errors = counted("lb", "icmp_forwarded");
+	assert_true(errors > 0);
+	assert_int_equal(counted("s1", "icmp_translated"), errors);
+	expect_outcome("c1", "client_direct", 1);
+	expect_outcome("s1", "server_direct", 1);
+	c = capture_settle(NULL);
+	assert_int_equal(c.syns_in + c.syns_out, 2);
+	assert_int_equal(c.tcp_in + c.tcp_out, 0);
+	assert_int_equal(c.other, 2 * errors);
+	narrow_end(family, family->client, "to-c1", "s1");
 }
