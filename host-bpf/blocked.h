@@ -147,17 +147,17 @@ static __always_inline void path_timeout(struct ss_conn *conn, const struct bpf_
 }
 
 /*
- * A SYN-ACK with sequence number @isn came for @conn. Is it that of its handshake again, because
- * the server has got nothing since? Not if the client sent its SYN again, too: each SYN is answered.
- * Nor if it has another sequence number: then another server answered another of those SYNs, or it
- * is a forgery.
+ * A SYN-ACK with the sequence numbers @seq and @ack came for @conn. Is it that of its handshake again,
+ * because the server has got nothing since? Not if the client sent its SYN again, too: each SYN is
+ * answered. Nor if it has other numbers: then another server answered another of those SYNs, or it
+ * is a forgery. Before anything was carried, what the handshake acknowledged is all there is.
  */
 static __always_inline void path_synack(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
-					__u32 isn)
+					__u32 seq, __u32 ack)
 {
 	if (!path_on_trial(conn) || path_carried(conn, tcp) || conn->syn_retries)
 		return;
-	if (isn + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt)
+	if (seq + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt || ack != tcp->snd_una)
 		return;
 	if (bpf_ktime_get_ns() - conn->since >= SYNACK_AGAIN_NS)
 		path_fails(conn);

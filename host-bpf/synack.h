@@ -31,7 +31,7 @@ enum ingress_result {
  * the connection is established already, the SYN-ACK comes again, which its path is judged by.
  */
 static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct ss_flow *flow,
-					     __u32 isn)
+					     __u32 seq, __u32 ack)
 {
 	struct bpf_sock *sk = flow_socket(skb, flow);
 	struct bpf_tcp_sock *tcp;
@@ -44,7 +44,7 @@ static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
 	tcp = conn ? bpf_tcp_sock(sk) : NULL;
 	if (conn && tcp)
-		path_synack(conn, tcp, isn);
+		path_synack(conn, tcp, seq, ack);
 	bpf_sk_release(sk);
 	return awaited;
 }
@@ -167,9 +167,11 @@ static __noinline int synack_exchange(struct __sk_buff *skb, struct packet *p, s
 }
 
 /* One that comes again, or one that nobody here has asked for? */
-static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *flow, __u32 isn)
+static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *flow, __u32 seq,
+				   __u32 ack)
 {
-	if (synack_is_awaited(skb, flow, isn) || !prefix_covers(&backends, &flow->remote.addr) ||
+	if (synack_is_awaited(skb, flow, seq, ack) ||
+	    !prefix_covers(&backends, &flow->remote.addr) ||
 	    may_be_forwarded(skb, !ss_addr_is_v4(&flow->local.addr)))
 		return INGRESS_PASS;
 	count(SS_HOST_synack_dropped);
@@ -179,7 +181,7 @@ static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *
 static __always_inline enum ingress_result ingress_synack(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
-	__u32 isn = SS_BE32(p->tcp->seq);
+	__u32 seq = SS_BE32(p->tcp->seq), ack = SS_BE32(p->tcp->ack_seq);
 
 	switch (synack_exchange(skb, p, &flow)) {
 	case SYNACK_OF_CONN:
@@ -187,7 +189,7 @@ static __always_inline enum ingress_result ingress_synack(struct __sk_buff *skb,
 	case SYNACK_REFUSED:
 		return INGRESS_DROP;
 	default:
-		return synack_judge(skb, &flow, isn);
+		return synack_judge(skb, &flow, seq, ack);
 	}
 }
 

@@ -707,7 +707,7 @@ static const struct again_row {
 	__u64 counters;
 	unsigned ms;
 	__u8 reason, syn_retries, acked;
-	int isn; /* added to the right one */
+	int isn, ack; /* added to the right ones */
 	bool server_spoke;
 } again_rows[] = {
 #define DIRECT SS_HOST_client_direct
@@ -715,6 +715,8 @@ static const struct again_row {
 	{ "a copy made by the network", STAYS, 100, DIRECT, 0, 1 },
 	{ "another server's", STAYS, 1000, DIRECT, 0, 1, .isn = 1 },
 	{ "another server's, just before", STAYS, 1000, DIRECT, 0, 1, .isn = -1 },
+	{ "a forgery", STAYS, 1000, DIRECT, 0, 1, .ack = 1 },
+	{ "a forgery, just before", STAYS, 1000, DIRECT, 0, 1, .ack = -1 },
 	{ "the client's SYN came again, too", STAYS, 1000, DIRECT, 1, 1 },
 	{ "bytes were acknowledged", STAYS, 1000, DIRECT, 0, 0 },
 	{ "the server has spoken", STAYS, 1000, DIRECT, 0, 1, .server_spoke = true },
@@ -747,8 +749,13 @@ static __u64 monotonic_ns(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
+<<<<<<< HEAD
 /* The sequence number of the next byte of @fd's @queue: TCP_RECV_QUEUE or TCP_SEND_QUEUE. */
 static uint32_t next_byte(int fd, int queue)
+=======
+/* The sequence number of the next byte that @fd receives or sends, by @queue. */
+static uint32_t next_in_queue(int fd, int queue)
+>>>>>>> ff90139 (tests: an attacker with hand-made packets is refused, counted and harmless)
 {
 	int on = 1, off = -1;
 	socklen_t len = sizeof(uint32_t);
@@ -865,7 +872,12 @@ static void again_run(const struct again_row *row, bool ip6)
 		assert_int_equal(write(pair.server, &byte, 1), 1);
 		assert_int_equal(read(pair.client, &byte, 1), 1);
 	}
+<<<<<<< HEAD
 	synack.seq = next_byte(pair.client, TCP_RECV_QUEUE) - 1 - row->server_spoke + row->isn;
+=======
+	synack.seq = next_in_queue(pair.client, TCP_RECV_QUEUE) - 1 - row->server_spoke + row->isn;
+	synack.ack = next_in_queue(pair.client, TCP_SEND_QUEUE) + row->ack;
+>>>>>>> ff90139 (tests: an attacker with hand-made packets is refused, counted and harmless)
 	packet_build(&in, &synack);
 	conn = again_state(row, &pair);
 	collision_expect(row->why, &in, TC_NEXT, row->counters);

@@ -82,6 +82,9 @@
 	X(not_served, "a service that the server is not configured for", ALL)                 \
 	X(checksums, "checksums finished by the hosts, not left to the link", ALL)            \
 	X(out_of_range, "a grant outside of the client's backends", ALL)                      \
+	X(forged_grants, "grants that no server gave", ALL)                                   \
+	X(forged_again, "a SYN-ACK again, with other numbers", ALL)                           \
+	X(forged_requests, "requests that no client made", ALL)                               \
 	X(syn_cookie, "a server that answers with SYN cookies", ALL)                          \
 	X(cookie_ack_lost, "SYN cookies, and the third ACK is lost", ALL)                     \
 	X(cookie_retried, "SYN cookies, and the first SYN is lost", ALL)                      \
