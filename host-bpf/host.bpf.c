@@ -11,6 +11,7 @@
  *   strict.h             6, 9    a server that answers from its own address
  *   blocked.h            7, 9    a direct path that carries nothing
  *   egress.h             5, 9, 10  packets get the addresses of the wire
+ *   reset.h              10      a RST in the server's own name
  *   icmp.h               ICMP errors about such packets get the kernel's addresses
  */
 #include <linux/bpf.h>

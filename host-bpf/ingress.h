@@ -7,8 +7,9 @@
  * address as the source, which the kernel does not accept (IPv4), or answers past these programs, by
  * the loopback interface (IPv6). Such a SYN is sent on to the balancer's second choice.
  *
- * What else comes in: SYN-ACKs (synack.h), packets of servers that answer strictly (strict.h), and
- * ICMP errors (icmp.h). Everything else carries the addresses that the kernel knows.
+ * What else comes in: SYN-ACKs (synack.h), packets of servers that answer strictly (strict.h), RSTs
+ * of servers that do not know a connection (reset.h), and ICMP errors (icmp.h). Everything else
+ * carries the addresses that the kernel knows.
  */
 #ifndef SIDESTEP_HOST_INGRESS_H
 #define SIDESTEP_HOST_INGRESS_H
@@ -19,6 +20,7 @@
 #include "kernel.h"
 #include "packet.h"
 #include "request.h"
+#include "reset.h"
 #include "rewrite.h"
 #include "socket.h"
 #include "strict.h"
@@ -264,31 +266,12 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	return INGRESS_PASS;
 }
 
-/* A packet that is no SYN, on a host that has had connections to strict servers. */
-static __always_inline void ingress_other(struct __sk_buff *skb, struct packet *p)
+/* A packet that is no SYN, on a host that has had connections to strict servers. 1: it was one's. */
+static __always_inline int ingress_strict(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
 
-	strict_translate(skb, p, &flow);
-}
-
-/* A RST: is it the answer to a connection that asked in vain? */
-static __noinline int ingress_reset(struct __sk_buff *skb, const struct packet *p)
-{
-	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
-	__u32 seq = SS_BE32(p->tcp->seq);
-	struct bpf_sock *sk = flow_socket(skb, &flow);
-	struct bpf_tcp_sock *tcp;
-	struct ss_conn *conn;
-
-	if (!sk)
-		return 0;
-	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-	tcp = conn ? bpf_tcp_sock(sk) : NULL;
-	if (conn && tcp)
-		path_reset(conn, tcp, seq);
-	bpf_sk_release(sk);
-	return 0;
+	return strict_translate(skb, p, &flow);
 }
 
 static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
@@ -301,10 +284,12 @@ static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 	}
 	if (p.tcp->syn)
 		return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
-	if (p.tcp->rst)
-		ingress_reset(skb, &p);
-	if (strict_is_used())
-		ingress_other(skb, &p);
+	if (strict_is_used() && ingress_strict(skb, &p))
+		return INGRESS_PASS;
+	if (p.tcp->rst) {
+		reset_judge(skb, &p);
+		reset_restore(skb, &p);
+	}
 	return INGRESS_PASS;
 }
 

@@ -174,17 +174,18 @@ static __noinline void strict_close(const struct ss_conn *conn, __u32 before)
 
 /*
  * A packet that is no SYN comes in, from @p's source: of a strict server it is from the service.
- * Ends @p's pointers. @flow, the packet's, is brought up to date.
+ * Then returns 1, and ends @p's pointers. @flow, the packet's, is brought up to date.
  */
-static __always_inline void strict_translate(struct __sk_buff *skb, struct packet *p,
-					     struct ss_flow *flow)
+static __always_inline int strict_translate(struct __sk_buff *skb, struct packet *p,
+					    struct ss_flow *flow)
 {
 	struct ss_strict_flow *known = bpf_map_lookup_elem(&strict_flows, flow);
 
 	if (!known)
-		return;
+		return 0;
 	flow->remote = known->service;
 	rewrite(skb, p, REWRITE_SOURCE, &flow->remote, known->addr_csum);
+	return 1;
 }
 
 /* Has this host ever been a client of a strict server? */

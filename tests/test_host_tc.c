@@ -749,13 +749,8 @@ static __u64 monotonic_ns(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
-<<<<<<< HEAD
 /* The sequence number of the next byte of @fd's @queue: TCP_RECV_QUEUE or TCP_SEND_QUEUE. */
 static uint32_t next_byte(int fd, int queue)
-=======
-/* The sequence number of the next byte that @fd receives or sends, by @queue. */
-static uint32_t next_in_queue(int fd, int queue)
->>>>>>> ff90139 (tests: an attacker with hand-made packets is refused, counted and harmless)
 {
 	int on = 1, off = -1;
 	socklen_t len = sizeof(uint32_t);
@@ -872,12 +867,8 @@ static void again_run(const struct again_row *row, bool ip6)
 		assert_int_equal(write(pair.server, &byte, 1), 1);
 		assert_int_equal(read(pair.client, &byte, 1), 1);
 	}
-<<<<<<< HEAD
 	synack.seq = next_byte(pair.client, TCP_RECV_QUEUE) - 1 - row->server_spoke + row->isn;
-=======
-	synack.seq = next_in_queue(pair.client, TCP_RECV_QUEUE) - 1 - row->server_spoke + row->isn;
-	synack.ack = next_in_queue(pair.client, TCP_SEND_QUEUE) + row->ack;
->>>>>>> ff90139 (tests: an attacker with hand-made packets is refused, counted and harmless)
+	synack.ack = next_byte(pair.client, TCP_SEND_QUEUE) + row->ack;
 	packet_build(&in, &synack);
 	conn = again_state(row, &pair);
 	collision_expect(row->why, &in, TC_NEXT, row->counters);
@@ -1337,10 +1328,10 @@ static bool text_is_ip6(const char *endpoint)
 	return endpoint[0] == '[';
 }
 
-/* The error is about what this host sent as server. */
-static bool is_about_server(const struct icmp_row *row)
+/* Has this host sent what has the source @src as server? */
+static bool sent_by_server(const char *src)
 {
-	return !strcmp(row->about.src, text_is_ip6(row->about.src) ? VIP6 : VIP4);
+	return !strcmp(src, text_is_ip6(src) ? VIP6 : VIP4);
 }
 
 /* What the kernel sent: the packet of the row before it was rewritten. */
@@ -1349,7 +1340,7 @@ static struct packet_spec icmp_origin(const struct icmp_row *row)
 	bool ip6 = text_is_ip6(row->about.src);
 	struct packet_spec origin = row->about;
 
-	if (is_about_server(row))
+	if (sent_by_server(row->about.src))
 		origin.src = ip6 ? LISTEN6 : LISTEN4;
 	else
 		origin.dst = ip6 ? VIP6 : VIP4;
@@ -1357,14 +1348,14 @@ static struct packet_spec icmp_origin(const struct icmp_row *row)
 }
 
 /* The kernel's flow and that of the wire: as client to the service, or as server of it. */
-static void icmp_flows(const struct icmp_row *row, struct ss_flow *flow, struct ss_flow *wire)
+static void wire_flows(const char *src, struct ss_flow *flow, struct ss_flow *wire)
 {
-	bool ip6 = text_is_ip6(row->about.src);
+	bool ip6 = text_is_ip6(src);
 	struct ss_endpoint client = endpoint(ip6 ? CLIENT6 : CLIENT4);
 	struct ss_endpoint server = endpoint(ip6 ? LISTEN6 : LISTEN4);
 	struct ss_endpoint vip = endpoint(ip6 ? VIP6 : VIP4);
 
-	if (is_about_server(row)) {
+	if (sent_by_server(src)) {
 		*flow = (struct ss_flow){ server, client };
 		*wire = (struct ss_flow){ vip, client };
 	} else {
@@ -1374,48 +1365,46 @@ static void icmp_flows(const struct icmp_row *row, struct ss_flow *flow, struct 
 }
 
 /* Connections to the service as client, and of it as server; IPv4 and IPv6. For the whole table. */
-static struct pair icmp_pairs[2][2];
+static struct pair wire_pairs[2][2];
 
-static void icmp_connect(void)
+static void wire_connect(bool server)
 {
 	static const char *const dialled[2][2] = { { VIP4, VIP6 }, { LISTEN4, LISTEN6 } };
 
-	for (int server = 0; server < 2; server++)
-		for (int ip6 = 0; ip6 < 2; ip6++) {
-			icmp_pairs[server][ip6] = (struct pair){ ip6, -1, -1, -1 };
-			connected(&icmp_pairs[server][ip6], dialled[server][ip6]);
-		}
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		wire_pairs[server][ip6] = (struct pair){ ip6, -1, -1, -1 };
+		connected(&wire_pairs[server][ip6], dialled[server][ip6]);
+	}
 }
 
-static void icmp_disconnect(void)
+static void wire_disconnect(bool server)
 {
-	for (int server = 0; server < 2; server++)
-		for (int ip6 = 0; ip6 < 2; ip6++)
-			pair_close(&icmp_pairs[server][ip6]);
+	for (int ip6 = 0; ip6 < 2; ip6++)
+		pair_close(&wire_pairs[server][ip6]);
 }
 
-/* What the map and the socket of the row's connection say. */
-static void icmp_state(const struct icmp_row *row)
+/* What the map and the socket say of the connection whose packets leave with the source @src. */
+static void wire_state(const char *src, enum known known)
 {
-	bool server = is_about_server(row);
-	const struct pair *pair = &icmp_pairs[server][text_is_ip6(row->about.src)];
+	bool server = sent_by_server(src);
+	const struct pair *pair = &wire_pairs[server][text_is_ip6(src)];
 	struct ss_conn conn = { .role = server ? SS_ROLE_SERVER : SS_ROLE_CLIENT,
-				.rewrite = row->known != PLAIN };
+				.rewrite = known != PLAIN };
 	int map = bpf_map__fd(skel->maps.wire_flows);
 	struct ss_flow flow, wire;
 
-	icmp_flows(row, &flow, &wire);
+	wire_flows(src, &flow, &wire);
 	conn.flow = flow;
 	conn.wire = server ? wire.local : wire.remote;
-	if (row->known == ELSEWHERE)
+	if (known == ELSEWHERE)
 		conn.wire.addr.w[3] ^= SS_BE32(255);
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns),
 					     server ? &pair->server : &pair->client, &conn, 0),
 			 0);
-	if (row->known == CLOSED)
+	if (known == CLOSED)
 		flow.remote.port ^= 1; /* no socket has that */
 	assert_int_equal(bpf_map_update_elem(map, &wire, &flow, 0), 0);
-	if (row->known == UNKNOWN)
+	if (known == UNKNOWN)
 		assert_int_equal(bpf_map_delete_elem(map, &wire), 0);
 }
 
@@ -1488,13 +1477,75 @@ static void icmp_cut(const struct icmp_row *row)
 static void icmp_table(void **state)
 {
 	(void)state;
-	icmp_connect();
+	wire_connect(false);
+	wire_connect(true);
 	for (size_t i = 0; i < ROWS(icmp_rows); i++) {
-		icmp_state(&icmp_rows[i]);
+		wire_state(icmp_rows[i].about.src, icmp_rows[i].known);
 		icmp_run(&icmp_rows[i]);
 		icmp_cut(&icmp_rows[i]);
 	}
-	icmp_disconnect();
+	wire_disconnect(true);
+	wire_disconnect(false);
+	rows_done();
+}
+
+/* --- RSTs in the server's own name ---------------------------------------------------------------- */
+
+static const struct reset_row {
+	const char *why;
+	struct packet_spec in;
+	bool restored;
+	enum known known;
+} reset_rows[] = {
+	{ "RST", FROM(LISTEN4, CLIENT4, "R"), true },
+	{ "RST with ACK", FROM(LISTEN4, CLIENT4, "RA"), true },
+	{ "RST with data", FROM(LISTEN4, CLIENT4, "R", HELLO), true },
+	{ "RST, IPv4 options", FROM(LISTEN4, CLIENT4, "R", IPOPT(NOP4)), true },
+	{ "back on the balancer path", FROM(LISTEN4, CLIENT4, "R"), true, PLAIN },
+	{ "v6 RST", FROM(LISTEN6, CLIENT6, "R"), true },
+	{ "v6 RST with ACK", FROM(LISTEN6, CLIENT6, "RA"), true },
+
+	{ "nothing known", FROM(LISTEN4, CLIENT4, "R"), false, UNKNOWN },
+	{ "closed", FROM(LISTEN4, CLIENT4, "R"), false, CLOSED },
+	{ "redirected elsewhere", FROM(LISTEN4, CLIENT4, "R"), false, ELSEWHERE },
+	{ "from another port", FROM(DIP4 ":8081", CLIENT4, "R") },
+	{ "to another port", FROM(LISTEN4, "10.0.1.2:40001", "R") },
+	{ "from the service", FROM(VIP4, CLIENT4, "R") },
+	{ "ACK", FROM(LISTEN4, CLIENT4, "A") },
+	{ "FIN", FROM(LISTEN4, CLIENT4, "FA") },
+	{ "v6 redirected elsewhere", FROM(LISTEN6, CLIENT6, "R"), false, ELSEWHERE },
+	{ "v6 from the service", FROM(VIP6, CLIENT6, "R") },
+};
+
+static void reset_run(const struct reset_row *row, bool restored)
+{
+	bool ip6 = text_is_ip6(row->in.src);
+	struct packet_buf in, want, out;
+
+	wire_state(ip6 ? CLIENT6 : CLIENT4, row->known);
+	packet_build(&in, &row->in);
+	want = in;
+	if (restored)
+		packet_set_src(&want, ip6 ? VIP6 : VIP4);
+	watch_start(&counters);
+	if (tc_run(ingress, &in, &out) != TC_NEXT)
+		row_failed(row->why, "dropped");
+	watch_expect(&counters, restored ? C(reset_restored) : 0, row->why);
+	packet_expect(&want, &out, row->why);
+}
+
+/* Last, a connection to the server itself, with the same port, has a socket: the RST is for that. */
+static void reset_table(void **state)
+{
+	(void)state;
+	wire_connect(false);
+	for (size_t i = 0; i < ROWS(reset_rows); i++)
+		reset_run(&reset_rows[i], reset_rows[i].restored);
+	wire_connect(true);
+	for (size_t i = 0; i < ROWS(reset_rows); i++)
+		reset_run(&reset_rows[i], false);
+	wire_disconnect(true);
+	wire_disconnect(false);
 	rows_done();
 }
 
@@ -1876,10 +1927,15 @@ int main(void)
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),	  cmocka_unit_test(strict_synacks),
-		cmocka_unit_test(strict_packets), cmocka_unit_test(strict_taken),
-		cmocka_unit_test(icmp_table),	  cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions),	  cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),
+		cmocka_unit_test(strict_synacks),
+		cmocka_unit_test(strict_packets),
+		cmocka_unit_test(strict_taken),
+		cmocka_unit_test(icmp_table),
+		cmocka_unit_test(reset_table),
+		cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions),
+		cmocka_unit_test(half_open_collisions),
 	};
 	const struct CMUnitTest egress_tests[] = {
 		cmocka_unit_test(egress_table),

@@ -13,6 +13,9 @@
 	X(server_resets, "the server resets", ALL)                                            \
 	X(data_after_close, "data for a closed socket is answered by a RST", ALL)             \
 	X(last_ack, "the last ACK comes from a TIME_WAIT socket", ALL)                        \
+	X(endings, "connections that end badly", ALL)                                         \
+	X(port_again, "a restarted client uses the same port", ALL)                           \
+	X(fin_again, "a FIN is sent again, into TIME_WAIT", ALL)                              \
 	X(idle, "idle for 3 seconds, with and without keepalive", ALL)                        \
 	X(server_first, "the server speaks first", ALL)                                       \
 	X(names, "names of both ends", ALL)                                                   \

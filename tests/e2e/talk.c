@@ -130,6 +130,8 @@ int tcp_dial(const struct talk *talk)
 	int af = talk->mapped ? AF_INET6 : talk->family->af, fd = client_socket(talk, af), err;
 	struct sockaddr_storage address = address_of(af, talk->vip, talk->vport);
 
+	if (talk->direct)
+		address = address_of(af, talk->family->s1, listen_port(talk->family, talk->vport));
 	if (!connect(fd, (void *)&address, sizeof(address)))
 		return fd;
 	err = errno;

@@ -52,6 +52,7 @@ struct talk {
 	int protocol[2]; /* by side: IPPROTO_MPTCP; 0: TCP */
 	void (*prepare)(const struct talk *talk,
 			int fd); /* before connect() and listen(); or NULL */
+	bool direct; /* the client dials the server itself, not the service */
 	bool mapped; /* IPv4, but the client's socket is of the IPv6 family */
 	bool dual; /* the server's listener is [::], for both families */
 	int listening, go[2]; /* events: dial now; and two for the roles' own use */
