@@ -92,16 +92,19 @@ static void beside_finish(const struct family *family, struct talk *beside)
 
 static void reset_receive(struct talk *talk, int fd)
 {
+	ssize_t n;
 	char c;
 
 	event_post(talk->go[0]);
-	NEED(recv(fd, &c, 1, 0) < 0 && errno == ECONNRESET);
+	while ((n = recv(fd, &c, 1, 0)) > 0)
+		;
+	NEED(n < 0 && errno == ECONNRESET);
 }
 
 /* --- SYN-ACKs that nobody's server sent --------------------------------------------------------- */
 
-#define PORT_NOBODY 85 /* of no service: only the attacker answers */
-#define NOBODY "\0\x55"
+#define PORT_NOBODY 87 /* of no service: only the attacker answers */
+#define NOBODY "\0\x57"
 
 /* Inside of the client's backends (s2), and outside. */
 #define INSIDE4 "\xa\0\4\2"
@@ -169,12 +172,22 @@ static void answer_send(const struct wire_packet *to, const struct options *opti
 					 .ack = ack });
 }
 
-/* Not before the client knows that it is connected, or it would call that a refusal. */
-static void answer_reset(const struct talk *talk, const struct wire_packet *to)
+/*
+ * Not before the client knows that it is connected, or it would call that a refusal; and not without
+ * a word, or the client would dial the service plainly for a minute.
+ */
+static void answer_reset(const struct talk *talk, const struct wire_packet *to, uint32_t ack)
 {
 	assert_true(event_wait(talk->go[0], WAIT_MS));
+	wire_send(&(struct packet_spec){ .src = to->dst,
+					 .dst = to->src,
+					 .flags = "PA",
+					 .seq = ISN + 1,
+					 .ack = ack,
+					 .payload = "?",
+					 .payload_len = 1 });
 	wire_send(&(struct packet_spec){
-		.src = to->dst, .dst = to->src, .flags = "R", .seq = ISN + 1 });
+		.src = to->dst, .dst = to->src, .flags = "R", .seq = ISN + 2 });
 }
 
 /* c1 dials; its SYN. */
@@ -210,7 +223,7 @@ static void answer_run(const struct family *family, const struct answer *answer)
 	answer_send(&syn, options, syn.seq + 1);
 	wire_expect(&ack, "A");
 	assert_string_equal(ack.dst, direct ? endpoint(s2_address(family), PORT_NOBODY) : syn.dst);
-	answer_reset(talk, &syn);
+	answer_reset(talk, &syn, syn.seq + 1);
 	talk_finish(talk);
 	expect_outcome("c1", answer->outcome ? answer->outcome : "client_direct",
 		       answer->outcome != NULL);
@@ -234,7 +247,7 @@ static void answer_wrong_ack(const struct family *family, uint32_t off)
 	answer_send(&syn, &none, syn.seq + 1);
 	wire_expect(&reply, "A");
 	assert_string_equal(reply.dst, syn.dst);
-	answer_reset(talk, &syn);
+	answer_reset(talk, &syn, syn.seq + 1);
 	talk_finish(talk);
 	expect_outcome("c1", "client_no_grant", 1);
 }
@@ -354,7 +367,7 @@ static const struct asked {
 	  OPTIONS(MSS FULL "\xa\x63\0\x77" ATTACKER OTHER ATTACKER_PORT),
 	  OPTIONS(REQUEST6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\x77"), "server_not_served",
 	  "syn_not_served" },
-	{ "another port of the service", OPTIONS(FULL VIP4 ATTACKER "\0\x55" ATTACKER_PORT), NONE,
+	{ "another port of the service", OPTIONS(FULL VIP4 ATTACKER "\0\x57" ATTACKER_PORT), NONE,
 	  "server_not_served", "syn_not_served" },
 	{ "the other family's", OPTIONS(MSS REQUEST6 VIP6),
 	  OPTIONS(MSS FULL VIP4 ATTACKER OTHER ATTACKER_PORT), NULL },
