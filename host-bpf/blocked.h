@@ -100,7 +100,6 @@ static __always_inline void direct_fails(struct ss_conn *conn)
 		return;
 	}
 	conn->rewrite = 0;
-	late_forget(&conn->flow);
 	conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_blocked);
 }
 

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * The state of a connection, and its shadow for packets that have no full socket (step 10).
- *
- * An orphaned socket becomes a TIME_WAIT minisock before its last ACKs, and an abort's RST leaves
- * after the socket was closed; so the shadow is written when the connection is established, not
- * when it ends.
+ * The state of a connection, and what it is found by when its packets have no full socket.
  */
 #ifndef SIDESTEP_HOST_CONN_H
 #define SIDESTEP_HOST_CONN_H
@@ -33,18 +29,14 @@ static __noinline void conn_rewrite(struct ss_conn *conn, const struct ss_endpoi
 {
 	const struct ss_endpoint *old =
 		conn->role == SS_ROLE_CLIENT ? &conn->flow.remote : &conn->flow.local;
-	struct ss_late shadow = { .wire = *wire, .role = conn->role };
 	struct ss_flow sent;
 
 	if (ss_endpoint_equal(old, wire))
 		return;
-	shadow.addr_csum = ss_csum_to32(ss_csum_diff_addr(&old->addr, &wire->addr));
+	conn->addr_csum = ss_csum_to32(ss_csum_diff_addr(&old->addr, &wire->addr));
 	conn->wire = *wire;
-	conn->addr_csum = shadow.addr_csum;
 	conn->rewrite = 1;
 	sent = conn_wire_flow(conn);
-	if (bpf_map_update_elem(&late, &conn->flow, &shadow, BPF_ANY))
-		count(SS_HOST_error_map);
 	if (bpf_map_update_elem(&wire_flows, &sent, &conn->flow, BPF_ANY))
 		count(SS_HOST_error_map);
 }
@@ -61,7 +53,8 @@ static __always_inline void conn_decide(struct ss_conn *conn, enum ss_path path,
 /* Nothing that an earlier connection of the same @flow left may touch the new one's packets. */
 static __always_inline void late_forget(const struct ss_flow *flow)
 {
-	(void)bpf_map_delete_elem(&late, flow);
+	if (bpf_map_lookup_elem(&late, flow)) /* rarely: that costs less than deleting */
+		(void)bpf_map_delete_elem(&late, flow);
 }
 
 #endif

@@ -261,19 +261,6 @@ static __always_inline long grant_load(struct bpf_sock_ops *ctx, const struct ss
 	return 0;
 }
 
-/* STATE_CB: the state of a socket changes. */
-static __always_inline void client_state(struct bpf_sock_ops *ctx)
-{
-	__u32 before = ctx->args[0], now = ctx->args[1];
-	struct ss_conn *conn;
-
-	if (now != TCP_CLOSE)
-		return;
-	conn = client_conn(ctx);
-	if (conn && conn->strict)
-		strict_close(conn, before);
-}
-
 /* Why @conn is not redirected: what came of looking for a grant is @err, or @dip. 0: it is. */
 static __always_inline enum ss_host_counter client_refusal(const struct ss_conn *conn, long err,
 							   const struct ss_endpoint *dip)

@@ -303,14 +303,13 @@ static __always_inline struct ss_conn *server_conn(struct bpf_sock *sk, struct s
  */
 static __noinline void server_fast_open(struct bpf_sock_ops *ctx, struct ss_conn *conn)
 {
-	struct ss_late *entry = bpf_map_lookup_elem(&late, &conn->flow);
-	struct ss_late strict = { .wire = conn->wire,
-				  .role = SS_ROLE_SERVER,
-				  .half_open = SS_HALF_OPEN_FAST_STRICT };
+	struct ss_late entry = {};
 
-	if (entry)
-		entry->half_open = SS_HALF_OPEN_FAST;
-	else if (bpf_map_update_elem(&late, &conn->flow, &strict, BPF_ANY))
+	entry.wire = conn->wire;
+	entry.addr_csum = conn->addr_csum;
+	entry.role = SS_ROLE_SERVER;
+	entry.half_open = conn->rewrite ? SS_HALF_OPEN_FAST : SS_HALF_OPEN_FAST_STRICT;
+	if (bpf_map_update_elem(&late, &conn->flow, &entry, BPF_ANY))
 		count(SS_HOST_error_map);
 	conn->path = SS_PATH_ASKING;
 	conn->cb_flags =
@@ -339,7 +338,7 @@ static __always_inline void server_fast_decide(struct bpf_sock_ops *ctx)
 		else
 			late_forget(&conn->flow);
 	}
-	callbacks_off(ctx, conn->cb_flags);
+	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	conn_decide(conn, reason == SS_HOST_server_direct ? SS_PATH_DIRECT : SS_PATH_BALANCER,
 		    reason);
 }
@@ -378,6 +377,8 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		server_fast_open(ctx, conn);
 		return;
 	}
+	if (conn->rewrite)
+		conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	conn_decide(conn, judged == JUDGED_GRANT && !half_open ? SS_PATH_DIRECT : SS_PATH_BALANCER,
 		    reason);
 }

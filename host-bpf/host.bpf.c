@@ -12,12 +12,14 @@
  *   blocked.h            7, 9    a direct path that carries nothing
  *   egress.h             5, 9, 10  packets get the addresses of the wire
  *   reset.h              10      a RST in the server's own name
+ *   closing.h            10      packets that leave without their socket
  *   icmp.h               ICMP errors about such packets get the kernel's addresses
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "closing.h"
 #include "egress.h"
 #include "handshake_client.h"
 #include "handshake_server.h"
@@ -45,8 +47,8 @@ int sidestep_sockops(struct bpf_sock_ops *ctx)
 		client_established(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		client_state(ctx);
 		server_fast_decide(ctx);
+		conn_state(ctx);
 		break;
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		server_listen(ctx);

@@ -31,7 +31,7 @@ struct {
 
 /*
  * How to rewrite packets that have no full socket (step 10), by the kernel's flow. Written by
- * sockops when a connection is established; the least recently used goes when it is full.
+ * sockops when a socket closes (closing.h); the least recently used goes when it is full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -62,7 +62,7 @@ struct {
 
 /*
  * A connection as this host sends it on the wire -> as its kernel knows it, for ICMP errors.
- * Written as the map "late". An entry says only which socket to ask: stale ones do no harm.
+ * Written when a connection is established. An entry says only which socket to ask: stale ones do no harm.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

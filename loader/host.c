@@ -377,12 +377,15 @@ static void count_rewritten(const struct ss_conn_record *record, void *arg)
 
 int host_down(const struct pins *pins, bool force, struct error *err)
 {
+	static const struct host_config nothing = {};
 	enum pins_state state = pins_state(pins, NULL);
+	struct error ignored = {};
 	unsigned live = 0;
 
 	if (state == PINS_NONE)
 		return 0;
-	sockops_detach(pins);
+	/* Nothing is asked for or granted any more. What lives needs all programs, to its end. */
+	(void)rules_apply(pins, &nothing, &ignored);
 	if (!force && state != PINS_BROKEN &&
 	    !host_connections(pins, count_rewritten, &live, NULL) && live)
 		return error_set(

@@ -763,7 +763,7 @@ static uint32_t next_byte(int fd, int queue)
 	return seq;
 }
 
-/* What the program has to go by: the socket's state, and its shadow. */
+/* What the program has to go by. */
 static struct ss_conn again_state(const struct again_row *row, const struct pair *pair)
 {
 	bool direct = row->reason == SS_HOST_client_direct ||
@@ -781,17 +781,12 @@ static struct ss_conn again_state(const struct again_row *row, const struct pair
 				.flow = { endpoint(pair->ip6 ? CLIENT6 : CLIENT4),
 					  endpoint(pair->ip6 ? LISTEN6 : LISTEN4) },
 				.wire = endpoint(pair->ip6 ? STRICT6 : STRICT4) };
-	struct ss_late late = { .wire = conn.wire, .role = conn.role };
 	__u64 until = monotonic_ns() + MINUTE_NS;
 
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &pair->client, &conn,
 					     BPF_ANY),
 			 0);
-	if (direct)
-		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.late), &conn.flow,
-						     &late, BPF_ANY),
-				 0);
-	else
+	if (!direct)
 		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.blocked),
 						     &conn.wire.addr, &until, BPF_ANY),
 				 0);
@@ -818,16 +813,13 @@ static void again_change(const struct again_row *row, struct ss_conn *before)
 		before->timeouts = 0;
 }
 
-/* The connection, its shadow and what is remembered of its backend are as @row says. */
+/* The connection and what is remembered of its backend are as @row says. */
 static void again_expect(const struct again_row *row, const struct pair *pair,
 			 struct ss_conn *before)
 {
-	int late_fd = bpf_map__fd(skel->maps.late), blocked = bpf_map__fd(skel->maps.blocked);
-	int plain = bpf_map__fd(skel->maps.plain);
+	int blocked = bpf_map__fd(skel->maps.blocked), plain = bpf_map__fd(skel->maps.plain);
 	__u64 until = 0, left;
-	struct ss_late late;
 	struct ss_conn now;
-	bool shadow;
 
 	again_change(row, before);
 	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.conns), &pair->client, &now),
@@ -839,16 +831,12 @@ static void again_expect(const struct again_row *row, const struct pair *pair,
 	if (memcmp(before, &now, sizeof(now)))
 		row_failed(row->why, "path %u, rewrite %u, reason %u", now.path, now.rewrite,
 			   now.reason);
-	shadow = !bpf_map_lookup_elem(late_fd, &now.flow, &late);
-	if (shadow != now.rewrite)
-		row_failed(row->why, "the shadow is %sthere", shadow ? "" : "not ");
 	if (!bpf_map_delete_elem(plain, &now.flow.remote) != (row->counters == GIVES_UP))
 		row_failed(row->why, "dialled plainly or not");
 	(void)bpf_map_lookup_elem(blocked, &now.wire.addr, &until);
 	left = until ? until - monotonic_ns() : 0;
 	if (now.rewrite ? until != 0 : left > MINUTE_NS || left < MINUTE_NS / 2)
 		row_failed(row->why, "blocked for %llu ns", left);
-	(void)bpf_map_delete_elem(late_fd, &now.flow);
 	(void)bpf_map_delete_elem(blocked, &now.wire.addr);
 }
 
