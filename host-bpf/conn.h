@@ -21,6 +21,33 @@ static __always_inline struct ss_flow conn_wire_flow(const struct ss_conn *conn)
 	return flow;
 }
 
+/* The hint that leads from the wire to @conn. */
+static __noinline void wire_remember(const struct ss_conn *conn)
+{
+	struct ss_wire *hint;
+	struct ss_flow sent;
+	__u32 slot;
+
+	if (!conn)
+		return;
+	sent = conn_wire_flow(conn);
+	slot = ss_wire_slot(&sent);
+	hint = bpf_map_lookup_elem(&wire_flows, &slot);
+	if (!hint)
+		return;
+	hint->wire = sent;
+	hint->flow = conn->flow;
+}
+
+/* The connection that may be sent as @wire, by the kernel's flow; NULL if there is no hint. */
+static __always_inline const struct ss_flow *wire_recall(const struct ss_flow *wire)
+{
+	__u32 slot = ss_wire_slot(wire);
+	const struct ss_wire *hint = bpf_map_lookup_elem(&wire_flows, &slot);
+
+	return hint && ss_flow_equal(&hint->wire, wire) ? &hint->flow : NULL;
+}
+
 /*
  * From now on @conn's packets carry @wire instead of the client's remote, the server's local end.
  * A function of its own: kernel 6.1 has no room for its keys on the stack of the callers.
@@ -29,16 +56,13 @@ static __noinline void conn_rewrite(struct ss_conn *conn, const struct ss_endpoi
 {
 	const struct ss_endpoint *old =
 		conn->role == SS_ROLE_CLIENT ? &conn->flow.remote : &conn->flow.local;
-	struct ss_flow sent;
 
 	if (ss_endpoint_equal(old, wire))
 		return;
 	conn->addr_csum = ss_csum_to32(ss_csum_diff_addr(&old->addr, &wire->addr));
 	conn->wire = *wire;
 	conn->rewrite = 1;
-	sent = conn_wire_flow(conn);
-	if (bpf_map_update_elem(&wire_flows, &sent, &conn->flow, BPF_ANY))
-		count(SS_HOST_error_map);
+	wire_remember(conn);
 }
 
 /* The path of @conn is decided, and why. */

@@ -125,6 +125,8 @@ static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->path == SS_PATH_ASKING && conn->syn_retries < 255)
 		conn->syn_retries++;
+	if (conn->rewrite)
+		wire_remember(conn);
 	conn->hop = SS_HOP_UNKNOWN; /* the way to the server may have changed: look again */
 	tcp = bpf_tcp_sock(sk);
 	if (tcp)

@@ -343,6 +343,19 @@ static __always_inline void server_fast_decide(struct bpf_sock_ops *ctx)
 		    reason);
 }
 
+/* RTO_CB: what was sent may be too big for the way to the client. */
+static __always_inline void server_timeout(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ss_conn *conn;
+
+	if (!sk)
+		return;
+	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
+	if (conn && conn->role == SS_ROLE_SERVER && conn->rewrite)
+		wire_remember(conn);
+}
+
 /* PASSIVE_ESTABLISHED_CB: a connection was accepted. */
 static __always_inline void server_established(struct bpf_sock_ops *ctx)
 {
@@ -378,7 +391,8 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	}
 	if (conn->rewrite)
-		conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		conn->cb_flags =
+			callbacks_on(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
 	conn_decide(conn, judged == JUDGED_GRANT && !half_open ? SS_PATH_DIRECT : SS_PATH_BALANCER,
 		    reason);
 }

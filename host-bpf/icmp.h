@@ -127,8 +127,7 @@ static __always_inline int is_sent_as(struct __sk_buff *skb, const struct ss_flo
 	if (conn && conn->rewrite) {
 		struct ss_flow sent = conn_wire_flow(conn);
 
-		is_sent = ss_endpoint_equal(&sent.local, &wire->local) &&
-			  ss_endpoint_equal(&sent.remote, &wire->remote);
+		is_sent = ss_flow_equal(&sent, wire);
 	}
 	bpf_sk_release(sk);
 	return is_sent;
@@ -212,7 +211,7 @@ static __noinline void icmp_translate(struct __sk_buff *skb)
 	if (!(skb->protocol == SS_BE16(ETH_P_IP) && icmp_parse4(skb, &e)) &&
 	    !(skb->protocol == SS_BE16(ETH_P_IPV6) && icmp_parse6(skb, &e)))
 		return;
-	known = bpf_map_lookup_elem(&wire_flows, &e.quoted);
+	known = wire_recall(&e.quoted);
 	if (!known)
 		return;
 	flow = *known;

@@ -10,7 +10,6 @@
 #include <sidestep/host.h>
 
 #define LATE_MAX 65536
-#define WIRE_MAX LATE_MAX
 #define RULES_MAX 1024
 #define BLOCKED_MAX 4096
 #define PLAIN_MAX BLOCKED_MAX
@@ -61,14 +60,17 @@ struct {
 } plain SEC(".maps");
 
 /*
- * A connection as this host sends it on the wire -> as its kernel knows it, for ICMP errors.
- * Written when a connection is established. An entry says only which socket to ask: stale ones do no harm.
+ * Hints, for ICMP errors and RSTs: which connection is sent as this flow of the wire? A slot holds
+ * what was written last: when a connection was established, and again when it runs into a timeout,
+ * as one does that waits for such an error. Nothing is believed that the connection's socket does
+ * not confirm, so stale or lost hints do no harm. An array, since it is written in each handshake: an
+ * insert into a full LRU map takes 20 times as long.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, WIRE_MAX);
-	__type(key, struct ss_flow);
-	__type(value, struct ss_flow);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SS_WIRE_SLOTS);
+	__type(key, __u32);
+	__type(value, struct ss_wire);
 } wire_flows SEC(".maps");
 
 /*

@@ -71,7 +71,7 @@ static __noinline int reset_judge(struct __sk_buff *skb, const struct packet *p)
 static __noinline void reset_restore(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow wire = { .local = packet_destination(p), .remote = packet_source(p) };
-	const struct ss_flow *known = bpf_map_lookup_elem(&wire_flows, &wire);
+	const struct ss_flow *known = wire_recall(&wire);
 	struct ss_flow flow;
 
 	if (!known)

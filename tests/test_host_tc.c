@@ -1380,6 +1380,8 @@ static void wire_state(const char *src, enum known known)
 				.rewrite = known != PLAIN };
 	int map = bpf_map__fd(skel->maps.wire_flows);
 	struct ss_flow flow, wire;
+	struct ss_wire hint;
+	__u32 slot;
 
 	wire_flows(src, &flow, &wire);
 	conn.flow = flow;
@@ -1391,9 +1393,11 @@ static void wire_state(const char *src, enum known known)
 			 0);
 	if (known == CLOSED)
 		flow.remote.port ^= 1; /* no socket has that */
-	assert_int_equal(bpf_map_update_elem(map, &wire, &flow, 0), 0);
+	slot = ss_wire_slot(&wire);
+	hint = (struct ss_wire){ wire, flow };
 	if (known == UNKNOWN)
-		assert_int_equal(bpf_map_delete_elem(map, &wire), 0);
+		hint = (struct ss_wire){};
+	assert_int_equal(bpf_map_update_elem(map, &slot, &hint, 0), 0);
 }
 
 static void icmp_build(const struct icmp_row *row, struct packet_buf *p)

@@ -79,4 +79,10 @@ static inline int ss_endpoint_equal(const struct ss_endpoint *a, const struct ss
 	return ss_addr_equal(&a->addr, &b->addr) && a->port == b->port;
 }
 
+/* 1 if @a and @b are the same connection. */
+static inline int ss_flow_equal(const struct ss_flow *a, const struct ss_flow *b)
+{
+	return ss_endpoint_equal(&a->local, &b->local) && ss_endpoint_equal(&a->remote, &b->remote);
+}
+
 #endif

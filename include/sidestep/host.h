@@ -81,6 +81,29 @@ enum ss_half_open {
 };
 
 /*
+ * A connection as this host sends it on the wire, and as its kernel knows it; in the slot that
+ * ss_wire_slot() names, where a later connection may take its place.
+ */
+struct ss_wire {
+	struct ss_flow wire;
+	struct ss_flow flow;
+};
+
+#define SS_WIRE_SLOTS 131072 /* a power of two */
+
+static inline __u32 ss_wire_slot(const struct ss_flow *wire)
+{
+	__u32 words[sizeof(*wire) / sizeof(__u32)], hash = 0;
+
+	__builtin_memcpy(words, wire, sizeof(words));
+	for (unsigned i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		hash = (hash ^ words[i]) * 0x9e3779b1; /* 2^32 / golden ratio */
+		hash ^= hash >> 15;
+	}
+	return hash & (SS_WIRE_SLOTS - 1);
+}
+
+/*
  * Whose packets come in on a flow from a server that answers strictly; found by the flow of the
  * wire: CIP:cport, DIP:dport.
  */

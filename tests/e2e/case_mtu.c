@@ -6,8 +6,13 @@
  */
 #include "cases.h"
 
+#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+
+#include <bpf/bpf.h>
+
+#include <sidestep/host.h>
 
 #include "capture.h"
 #include "programs.h"
@@ -100,5 +105,53 @@ void case_path_mtu_server(const struct family *family)
 	assert_int_equal(c.syns_in + c.syns_out, 2);
 	assert_int_equal(c.tcp_in + c.tcp_out, 0);
 	assert_int_equal(c.other, 2 * errors);
+	narrow_end(family, family->client, "to-c1", "s1");
+}
+
+/* --- hints that are lost ------------------------------------------------------------------------- */
+
+/* Other connections have taken all slots of @host. */
+static void hints_lose(const char *host)
+{
+	const struct ss_wire other = {};
+	int fd = pin_open(host, "wire_flows");
+
+	for (__u32 slot = 0; slot < SS_WIRE_SLOTS; slot++)
+		assert_int_equal(bpf_map_update_elem(fd, &slot, &other, BPF_ANY), 0);
+	close(fd);
+}
+
+static void loads_later(struct talk *talk, int fd)
+{
+	event_post(talk->go[0]);
+	NEED(event_wait(talk->go[1], WAIT_MS));
+	loads(talk, fd);
+}
+
+/* The first error leads nowhere; the timeout that follows makes the next one find its connection. */
+static void forgotten_talk(struct talk *talk, pid_t *sender, const char *host)
+{
+	talk_start(talk);
+	assert_true(event_wait(talk->go[0], WAIT_MS));
+	hints_lose(host);
+	event_post(talk->go[1]);
+	child_join(*sender);
+	*sender = 0;
+	assert_int_equal(talk->counts[1], NARROW_MTU);
+	talk_finish(talk);
+}
+
+void case_path_mtu_forgotten(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, loads_later, takes_load);
+
+	narrow_begin(family->s1, "to-s1");
+	forgotten_talk(talk, &talk->client_pid, "c1");
+	expect_direct(1);
+	narrow_end(family, family->s1, "to-s1", "c1");
+
+	talk = talk_new(family, PORT_ONE, takes_load, loads_later);
+	narrow_begin(family->client, "to-c1");
+	forgotten_talk(talk, &talk->server_pid, "s1");
 	narrow_end(family, family->client, "to-c1", "s1");
 }

@@ -91,13 +91,7 @@ void case_own_source(const struct family *family)
 
 static int map_open(const char *name)
 {
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/host/%s", host_pin_dir("c1"), name);
-	fd = bpf_obj_get(path);
-	assert_true(fd >= 0);
-	return fd;
+	return pin_open("c1", name);
 }
 
 /* For how many seconds the flow @wire of c1 is kept; 0: its socket lives. */

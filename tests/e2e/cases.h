@@ -47,6 +47,7 @@
 	X(blocked_later, "the direct path fails during a transfer", ALL)                      \
 	X(path_mtu, "the way to the server is narrower than its links", ALL)                  \
 	X(path_mtu_server, "the way to the client is narrower than its links", ALL)           \
+	X(path_mtu_forgotten, "the same, and other connections have taken the hints", ALL)    \
 	X(firewall, "a stateful firewall on client and server", ALL)                          \
 	X(own_source, "a network that drops spoofed sources", ALL)                            \
 	X(strict_life, "what a client knows of strict replies goes in time", STRICT)          \

@@ -207,8 +207,7 @@ void cookies_always(bool always)
 	must("s1", "sysctl -qw net.ipv4.tcp_syncookies=%d", always ? 2 : 1);
 }
 
-/* What the programs of @host have pinned as @name. */
-static int pin_open(const char *host, const char *name)
+int pin_open(const char *host, const char *name)
 {
 	char path[PATH_MAX];
 	int fd;

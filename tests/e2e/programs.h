@@ -60,6 +60,9 @@ void cookies_always(bool always);
 /* How often the sockops program of @host has run since the kernel keeps statistics. */
 unsigned long sockops_runs(const char *host);
 
+/* What the programs of @host have pinned as @name; to be closed. */
+int pin_open(const char *host, const char *name);
+
 /* How many entries the map @name of @host's programs has. */
 size_t map_entries(const char *host, const char *name);
 
