@@ -59,7 +59,10 @@ static __always_inline int grant_at_tail(struct __sk_buff *skb, const struct pac
 	return grant_read(skb, p, out);
 }
 
-/* The grant wherever it is: a middlebox may have moved it. Returns 1 with *@out set. */
+/*
+ * Where is the grant, if not at the tail? A middlebox may have moved it. Returns 1 with out->offset
+ * set; reading it is left to the caller.
+ */
 static __noinline int grant_walk(struct __sk_buff *skb, const struct packet *p, struct grant *out)
 {
 	struct ss_opt_cursor c = {};

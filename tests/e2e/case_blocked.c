@@ -7,13 +7,7 @@
  */
 #include "cases.h"
 
-#include <linux/bpf.h>
 #include <poll.h>
-
-#include <bpf/bpf.h>
-#include <jansson.h>
-
-#include <sidestep/addr.h>
 
 #include "capture.h"
 #include "programs.h"
@@ -55,38 +49,7 @@ static void forget(void)
 /* For how many seconds c1 takes s1 for blocked; 0: it does not. It knows of no other. */
 static long blocked_seconds(const struct family *family)
 {
-	static char text[OUTPUT_LEN];
-	json_t *status, *list, *item;
-	long seconds = 0;
-
-	assert_int_equal(run("c1", text, "sidestep host status --json"), 0);
-	status = json_loads(text, 0, NULL);
-	list = json_object_get(status, "blocked");
-	assert_true(json_is_array(list) && json_array_size(list) <= 1);
-	item = json_array_get(list, 0);
-	if (item) {
-		assert_string_equal(json_string_value(json_object_get(item, "address")),
-				    family->s1);
-		seconds = json_integer_value(json_object_get(item, "seconds"));
-	}
-	json_decref(status);
-	return seconds;
-}
-
-/* The minute is over. */
-static void blocked_expire(void)
-{
-	struct ss_addr backend;
-	char path[256];
-	__u64 until = 1;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/host/blocked", host_pin_dir("c1"));
-	fd = bpf_obj_get(path);
-	assert_true(fd >= 0);
-	assert_int_equal(bpf_map_get_next_key(fd, NULL, &backend), 0);
-	assert_int_equal(bpf_map_update_elem(fd, &backend, &until, BPF_EXIST), 0);
-	close(fd);
+	return remembered_seconds("c1", "blocked", "address", family->s1);
 }
 
 /* --- talks that take their time ------------------------------------------------------------------ */
@@ -147,7 +110,7 @@ void case_blocked_again(const struct family *family)
 	assert_int_equal(counted("c1", "client_backend_blocked"), 1);
 	expect_through_balancer(2);
 
-	blocked_expire();
+	remembered_expire("c1", "blocked");
 	assert_int_equal(blocked_seconds(family), 0);
 	counters_mark();
 	capture_clear();

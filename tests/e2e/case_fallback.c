@@ -73,9 +73,7 @@ static void expect_no_grant(struct talk *talk)
 	expect_outcome("s1", "server_direct", 0);
 	assert_int_equal(counted("s1", "syn_old_listener"), 1);
 	expect_crossing(1, 1);
-	child_kill(talk->server_pid);
-	talk->server_pid = 0;
-	talk_finish(talk);
+	talk_abandon(talk);
 }
 
 /* @talk's server listened before the programs knew that it should be looked at. */
@@ -142,13 +140,9 @@ void case_served_later(const struct family *family)
 /* The maps say that sockets at @port are to be looked at, but nothing is adopted. */
 static void port_add(uint16_t port)
 {
-	char path[256];
+	int map = pin_open("s1", "listen_ports");
 	__u32 key = port;
-	int map;
 
-	snprintf(path, sizeof(path), "%s/host/listen_ports", host_pin_dir("s1"));
-	map = bpf_obj_get(path);
-	assert_true(map >= 0);
 	assert_int_equal(bpf_map_update_elem(map, &key, &key, BPF_ANY), 0);
 	close(map);
 }
@@ -166,9 +160,7 @@ void case_must_restart(const struct family *family)
 	child_kill(talk->server_pid);
 	talk_serve_outside(talk);
 	assert_int_equal(must_restart(port), 0);
-	child_kill(talk->server_pid);
-	talk->server_pid = 0;
-	talk_finish(talk);
+	talk_abandon(talk);
 	host_load("s1", CONFIG_SERVER);
 }
 
@@ -203,9 +195,7 @@ void case_not_served(const struct family *family)
 	assert_true(counted("c1", "synack_dropped") >= 1); /* the server repeats it after 1 s */
 	assert_int_equal(resets("s1"), before);
 	expect_crossing(1, 1);
-	child_kill(talk->server_pid);
-	talk->server_pid = 0;
-	talk_finish(talk);
+	talk_abandon(talk);
 }
 
 /* The grant is refused with its SYN-ACK. */
@@ -220,9 +210,7 @@ static void refused_strictly(const struct family *family)
 	assert_int_equal(resets("s1"), before);
 	expect_outcome("c1", "client_direct", 0);
 	expect_crossing(1, 1);
-	child_kill(talk->server_pid);
-	talk->server_pid = 0;
-	talk_finish(talk);
+	talk_abandon(talk);
 }
 
 /* A client that takes grants from other servers than s1. */

@@ -5,13 +5,6 @@
  */
 #include "cases.h"
 
-#include <linux/bpf.h>
-
-#include <bpf/bpf.h>
-#include <jansson.h>
-
-#include <sidestep/addr.h>
-
 #include "capture.h"
 #include "nat.h"
 #include "programs.h"
@@ -38,24 +31,11 @@ static void box_end(void)
 /* For how many seconds c1 dials the service "one" plainly; 0: it does not. It knows of no other. */
 static long plain_seconds(const struct family *family)
 {
-	static char text[OUTPUT_LEN];
-	json_t *status, *list, *item;
-	char expected[128];
-	long seconds = 0;
+	char service[128];
 
-	assert_int_equal(run("c1", text, "sidestep host status --json"), 0);
-	status = json_loads(text, 0, NULL);
-	list = json_object_get(status, "plain");
-	assert_true(json_is_array(list) && json_array_size(list) <= 1);
-	item = json_array_get(list, 0);
-	if (item) {
-		snprintf(expected, sizeof(expected), family->af == AF_INET ? "%s:%d" : "[%s]:%d",
-			 family->vip, PORT_ONE);
-		assert_string_equal(json_string_value(json_object_get(item, "service")), expected);
-		seconds = json_integer_value(json_object_get(item, "seconds"));
-	}
-	json_decref(status);
-	return seconds;
+	snprintf(service, sizeof(service), family->af == AF_INET ? "%s:%d" : "[%s]:%d", family->vip,
+		 PORT_ONE);
+	return remembered_seconds("c1", "plain", "service", service);
 }
 
 /* A connection that takes from @least to less than @most ms. */
@@ -81,26 +61,10 @@ static void expect_dialled_plainly(const struct family *family)
 	expect_through_balancer(1);
 }
 
-/* The minute is over. */
-static void plain_expire(void)
-{
-	struct ss_endpoint service;
-	char path[256];
-	__u64 until = 1;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/host/plain", host_pin_dir("c1"));
-	fd = bpf_obj_get(path);
-	assert_true(fd >= 0);
-	assert_int_equal(bpf_map_get_next_key(fd, NULL, &service), 0);
-	assert_int_equal(bpf_map_update_elem(fd, &service, &until, BPF_EXIST), 0);
-	close(fd);
-}
-
 /* After the minute, with nothing in the way any more. */
 static void expect_asked_again(const struct family *family)
 {
-	plain_expire();
+	remembered_expire("c1", "plain");
 	assert_int_equal(plain_seconds(family), 0);
 	counters_mark();
 	capture_clear();

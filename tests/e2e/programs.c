@@ -11,6 +11,8 @@
 #include <bpf/bpf.h>
 #include <jansson.h>
 
+#include <sidestep/addr.h>
+
 #include "capture.h"
 #include "hosts.h"
 
@@ -216,6 +218,32 @@ int pin_open(const char *host, const char *name)
 	fd = bpf_obj_get(path);
 	assert_true(fd >= 0);
 	return fd;
+}
+
+long remembered_seconds(const char *host, const char *kind, const char *field, const char *expected)
+{
+	json_t *status = status_read(host), *list = json_object_get(status, kind), *item;
+	long seconds = 0;
+
+	assert_true(json_is_array(list) && json_array_size(list) <= 1);
+	item = json_array_get(list, 0);
+	if (item) {
+		assert_string_equal(json_string_value(json_object_get(item, field)), expected);
+		seconds = json_integer_value(json_object_get(item, "seconds"));
+	}
+	json_decref(status);
+	return seconds;
+}
+
+void remembered_expire(const char *host, const char *kind)
+{
+	struct ss_endpoint key; /* or what begins it, an address */
+	int fd = pin_open(host, kind);
+	__u64 until = 1;
+
+	assert_int_equal(bpf_map_get_next_key(fd, NULL, &key), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &key, &until, BPF_EXIST), 0);
+	close(fd);
 }
 
 unsigned long sockops_runs(const char *host)

@@ -63,6 +63,16 @@ unsigned long sockops_runs(const char *host);
 /* What the programs of @host have pinned as @name; to be closed. */
 int pin_open(const char *host, const char *name);
 
+/*
+ * For how many seconds @host still counts @expected as @kind ("blocked", "plain"), which status shows
+ * as its @field; 0: it does not. It counts no other.
+ */
+long remembered_seconds(const char *host, const char *kind, const char *field,
+			const char *expected);
+
+/* The minute of the one that @host counts as @kind is over. */
+void remembered_expire(const char *host, const char *kind);
+
 /* How many entries the map @name of @host's programs has. */
 size_t map_entries(const char *host, const char *name);
 

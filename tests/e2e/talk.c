@@ -514,6 +514,13 @@ void talk_finish(struct talk *talk)
 		hosts_quiet();
 }
 
+void talk_abandon(struct talk *talk)
+{
+	child_kill(talk->server_pid);
+	talk->server_pid = 0;
+	talk_finish(talk);
+}
+
 void talk_run(struct talk *talk)
 {
 	talk_start(talk);
