@@ -9,7 +9,7 @@
 
 #include "maps.h"
 
-/* @conn as its packets leave this host. */
+/* @conn as its packets leave this host. While it asks, its remote end is not known: 0. */
 static __always_inline struct ss_flow conn_wire_flow(const struct ss_conn *conn)
 {
 	struct ss_flow flow = conn->flow;

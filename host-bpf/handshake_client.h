@@ -229,6 +229,7 @@ static __always_inline void client_write(struct bpf_sock_ops *ctx)
 	if (!conn->asked)
 		count(SS_HOST_client_asked);
 	conn->asked = 1;
+	wire_remember(conn);
 }
 
 /*

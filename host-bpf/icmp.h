@@ -22,6 +22,7 @@
 #include <sidestep/csum.h>
 #include <sidestep/icmp.h>
 
+#include "asking.h"
 #include "conn.h"
 #include "packet.h"
 #include "socket.h"
@@ -113,24 +114,49 @@ static __always_inline int icmp_parse6(struct __sk_buff *skb, struct icmp_error 
 	return icmp_ports(skb, e, end);
 }
 
+/* Are @conn's packets sent as @wire? A SYN is; a backend has got it that the balancer chose. */
+static __always_inline int conn_is_sent_as(const struct ss_conn *conn, const struct ss_flow *wire)
+{
+	struct ss_flow sent = conn_wire_flow(conn);
+
+	if (conn->role == SS_ROLE_CLIENT && conn->path == SS_PATH_ASKING)
+		return conn->asked && ss_endpoint_equal(&sent.local, &wire->local) &&
+		       prefix_covers(&backends, &wire->remote.addr);
+	return conn->rewrite && ss_flow_equal(&sent, wire);
+}
+
 /* Is there a connection @flow, and do its packets leave as @wire? */
-static __always_inline int is_sent_as(struct __sk_buff *skb, const struct ss_flow *flow,
-				      const struct ss_flow *wire)
+static __noinline int is_sent_as(struct __sk_buff *skb, const struct ss_flow *flow,
+				 const struct ss_flow *wire)
 {
 	struct bpf_sock *sk = flow_socket(skb, flow);
 	const struct ss_conn *conn;
-	int is_sent = 0;
+	int is_sent;
 
 	if (!sk)
 		return 0;
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-	if (conn && conn->rewrite) {
-		struct ss_flow sent = conn_wire_flow(conn);
-
-		is_sent = ss_flow_equal(&sent, wire);
-	}
+	is_sent = conn && conn_is_sent_as(conn, wire);
 	bpf_sk_release(sk);
 	return is_sent;
+}
+
+/* The connection that has sent what is quoted. Returns 1 with *@flow set, as the kernel knows it. */
+static __always_inline int icmp_sender(struct __sk_buff *skb, const struct ss_flow *quoted,
+				       struct ss_flow *flow)
+{
+	const struct ss_flow *known = wire_recall(quoted);
+
+	if (known) {
+		*flow = *known;
+		if (is_sent_as(skb, flow, quoted))
+			return 1;
+	}
+	known = asking_recall(&quoted->local);
+	if (!known)
+		return 0;
+	*flow = *known;
+	return is_sent_as(skb, flow, quoted);
 }
 
 /* What putting @flow in place of the quoted addresses, or ports, adds to a sum. */
@@ -204,18 +230,13 @@ static __always_inline long icmp_apply(struct __sk_buff *skb, const struct icmp_
 /* Any packet that is not TCP. */
 static __noinline void icmp_translate(struct __sk_buff *skb)
 {
-	const struct ss_flow *known;
 	struct icmp_error e = {};
 	struct ss_flow flow;
 
 	if (!(skb->protocol == SS_BE16(ETH_P_IP) && icmp_parse4(skb, &e)) &&
 	    !(skb->protocol == SS_BE16(ETH_P_IPV6) && icmp_parse6(skb, &e)))
 		return;
-	known = wire_recall(&e.quoted);
-	if (!known)
-		return;
-	flow = *known;
-	if (!is_sent_as(skb, &flow, &e.quoted))
+	if (!icmp_sender(skb, &e.quoted, &flow))
 		return;
 	if (icmp_apply(skb, &e, &flow))
 		count(SS_HOST_error_helper);

@@ -284,6 +284,8 @@ static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 	}
 	if (p.tcp->syn)
 		return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
+	if (p.tcp->rst && reset_refuses(skb, &p))
+		return INGRESS_PASS;
 	if (strict_is_used() && ingress_strict(skb, &p))
 		return INGRESS_PASS;
 	if (p.tcp->rst) {

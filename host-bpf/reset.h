@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Step 10, the way back: a RST from a server that knows nothing of the connection any more.
- *
- * A server that was restarted has neither the socket nor what egress rewrote its packets by: it resets
- * the connection in its own name. The client's kernel knows the service only; without this the RST
- * would find no socket, and the connection would wait for minutes, where a direct one ends at once.
+ * RSTs that a server sends in its own name, since it has no socket that would know the service's: it
+ * refuses a connection (step 6), or was restarted and has forgotten one (step 10). The client's
+ * kernel knows the service only; without this the RST would find no socket, and the connection would
+ * wait for minutes, where a direct one ends at once.
  *
  * The map of wire flows only says which connection to ask, as for ICMP errors. Nothing is changed
- * unless that connection is alive and has this server; the kernel then looks at the RST's sequence
- * number, as at any other's.
+ * unless that connection is alive and waits for an answer, or has this server; the kernel then looks
+ * at the RST's numbers, as at any other's.
  */
 #ifndef SIDESTEP_HOST_RESET_H
 #define SIDESTEP_HOST_RESET_H
 
+#include "asking.h"
 #include "blocked.h"
 #include "conn.h"
 #include "packet.h"
@@ -49,7 +49,7 @@ static __always_inline int has_socket(struct __sk_buff *skb, const struct ss_flo
 }
 
 /* A RST: is it the answer to a connection that asked in vain? */
-static __noinline int reset_judge(struct __sk_buff *skb, const struct packet *p)
+static __noinline void reset_judge(struct __sk_buff *skb, const struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
 	__u32 seq = SS_BE32(p->tcp->seq);
@@ -58,13 +58,12 @@ static __noinline int reset_judge(struct __sk_buff *skb, const struct packet *p)
 	struct ss_conn *conn;
 
 	if (!sk)
-		return 0;
+		return;
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
 	tcp = conn ? bpf_tcp_sock(sk) : NULL;
 	if (conn && tcp)
 		path_reset(conn, tcp, seq);
 	bpf_sk_release(sk);
-	return 0;
 }
 
 /* A RST. The service becomes its source, if its source is what a connection has for the service. */
@@ -82,6 +81,27 @@ static __noinline void reset_restore(struct __sk_buff *skb, struct packet *p)
 	rewrite(skb, p, REWRITE_SOURCE, &flow.remote,
 		ss_csum_to32(ss_csum_diff_addr(&wire.remote.addr, &flow.remote.addr)));
 	count(SS_HOST_reset_restored);
+}
+
+/*
+ * A RST. If it refuses the SYN of a connection that waits for an answer, the service becomes its
+ * source. Returns 1 if it does.
+ */
+static __noinline int reset_refuses(struct __sk_buff *skb, struct packet *p)
+{
+	struct ss_endpoint local = packet_destination(p), server = packet_source(p);
+	const struct ss_flow *known = asking_recall(&local);
+	struct ss_flow flow;
+
+	if (!known || !p->tcp->ack || !prefix_covers(&backends, &server.addr))
+		return 0;
+	flow = *known;
+	if (!conn_awaiting(skb, &flow, SS_BE32(p->tcp->ack_seq)))
+		return 0;
+	rewrite(skb, p, REWRITE_SOURCE, &flow.remote,
+		ss_csum_to32(ss_csum_diff_addr(&server.addr, &flow.remote.addr)));
+	count(SS_HOST_reset_refused);
+	return 1;
 }
 
 #endif

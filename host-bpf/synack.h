@@ -10,6 +10,7 @@
 #ifndef SIDESTEP_HOST_SYNACK_H
 #define SIDESTEP_HOST_SYNACK_H
 
+#include "asking.h"
 #include "blocked.h"
 #include "conn.h"
 #include "grant.h"
@@ -63,43 +64,11 @@ static __always_inline int may_be_forwarded(struct __sk_buff *skb, int is_ip6)
 	       bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
-/* What of the kernel's socket is needed here; found by BTF (CO-RE). */
-struct tcp_sock {
-	__u32 snd_una;
-	__u32 write_seq;
-} __attribute__((preserve_access_index));
-
-/*
- * Does @ack_seq acknowledge the SYN that @sk has sent, and nothing that it has not? Not by snd_nxt:
- * tcp_connect() sets that once the SYN is sent, and on virtual links the answer is faster.
- */
-static __always_inline int acks_syn(struct bpf_sock *sk, __u32 ack_seq)
-{
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-	return tp && ack_seq - tp->snd_una - 1 < tp->write_seq - tp->snd_una;
-}
-
 enum synack_owner {
 	SYNACK_OF_NONE, /* nobody waits for it */
 	SYNACK_OF_CONN, /* it makes its sender the server of a connection that asked */
 	SYNACK_REFUSED, /* it would, but may not */
 };
-
-/* The connection @flow, if it has asked, and waits for a SYN-ACK that acknowledges @ack_seq. */
-static __noinline struct ss_conn *conn_awaiting(struct __sk_buff *skb, const struct ss_flow *flow,
-						__u32 ack_seq)
-{
-	struct ss_conn *conn = NULL;
-	struct bpf_sock *sk = flow_socket(skb, flow);
-
-	if (!sk)
-		return NULL;
-	if (sk->state == TCP_SYN_SENT && acks_syn(sk, ack_seq))
-		conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-	bpf_sk_release(sk);
-	return conn && conn->asked ? conn : NULL;
-}
 
 /*
  * A SYN-ACK on the flow @wire, which acknowledges @ack_seq and says by a strict grant that it comes

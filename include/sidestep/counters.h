@@ -47,6 +47,7 @@
 	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
 	X(cookie_no_request,      "connections after a SYN cookie that came without a request: plain ones, or it was removed on the way") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \
+	X(reset_refused,          "RSTs that a server sent in its own name: nobody listens there, the connection is refused") \
 	X(reset_restored,         "RSTs that a server sent in its own name, after it had forgotten the connection") \
 	X(icmp_translated,        "ICMP errors about redirected packets, translated")              \
 	X(next_hop_probed,        "times a connection looked for its server's next hop")           \

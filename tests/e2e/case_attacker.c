@@ -252,6 +252,39 @@ static void answer_wrong_ack(const struct family *family, uint32_t off)
 	expect_outcome("c1", "client_no_grant", 1);
 }
 
+/* RSTs that refuse no SYN of this connection: what they acknowledge, or who sends them, is wrong. */
+static void answer_refusals(const struct family *family)
+{
+	static const struct options v4 = OPTIONS(MSS GRANT4), v6 = OPTIONS(MSS GRANT6);
+	const char *outside = family->af == AF_INET ? "192.0.2.1" : "2001:db8::1";
+	struct packet_spec refusal = { .flags = "RA" };
+	struct wire_packet syn, ack;
+	struct talk *talk;
+
+	counters_mark();
+	talk = answer_dial(family, SERVICE, &syn);
+	refusal.dst = syn.src;
+	refusal.src = endpoint(s2_address(family), PORT_NOBODY);
+	for (uint32_t off = -1; off != 2; off++) {
+		refusal.ack = syn.seq + 1 + off;
+		if (off)
+			wire_send(&refusal);
+	}
+	refusal.ack = syn.seq + 1;
+	refusal.flags = "R";
+	wire_send(&refusal);
+	refusal.flags = "RA";
+	refusal.src = endpoint(outside, PORT_NOBODY);
+	wire_send(&refusal);
+
+	answer_send(&syn, options_of(family, &v4, &v6), syn.seq + 1);
+	wire_expect(&ack, "A");
+	answer_reset(talk, &syn, syn.seq + 1);
+	talk_finish(talk);
+	assert_int_equal(counted("c1", "reset_refused"), 0);
+	expect_outcome("c1", "client_direct", 1);
+}
+
 /* Nobody has dialled at all, or the connection is established long since. */
 static void answer_unasked(const struct family *family)
 {
@@ -287,6 +320,7 @@ void case_forged_grants(const struct family *family)
 	answer_wrong_ack(family, -1);
 	answer_wrong_ack(family, 1);
 	answer_wrong_ack(family, 1 << 30);
+	answer_refusals(family);
 	answer_unasked(family);
 	wire_end();
 	release();

@@ -18,6 +18,8 @@
 	X(fin_again, "a FIN is sent again, into TIME_WAIT", ALL)                              \
 	X(idle, "idle for 3 seconds, with and without keepalive", ALL)                        \
 	X(server_first, "the server speaks first", ALL)                                       \
+	X(refused, "nobody listens on the server's port", ALL)                                \
+	X(rejected, "the server's firewall rejects the connection", ALL)                      \
 	X(names, "names of both ends", ALL)                                                   \
 	X(families, "mapped addresses and dual-stack listeners", ALL)                         \
 	X(collision, "two services, one 4-tuple at the server", ALL)                          \
