@@ -10,6 +10,8 @@
 set -uo pipefail
 
 testbed=$(realpath "$(dirname "$0")/../netns-testbed/testbed")
+name=${SIDESTEP_TESTBED:-ss}
+folder=sidestep-testbed${SIDESTEP_TESTBED:+-$SIDESTEP_TESTBED}
 foreign=testbed-foreign-$$
 passed=0
 failed=0
@@ -64,7 +66,7 @@ cleanup() {
 }
 
 namespace_inodes() {
-	stat --dereference --format '%n %i' /run/netns/ss-*
+	stat --dereference --format '%n %i' /run/netns/"$name"-*
 }
 
 hosts() {
@@ -136,7 +138,7 @@ test_exec() {
 	check_status "exec on a host that does not exist" 2 on c0 true
 	check_status "exec on a host that is not up" 1 on s9 true
 	check "exec runs in the host's cgroup" \
-		[ "$(on s1 grep ^0:: /proc/self/cgroup)" == "0::/sidestep-testbed/s1" ]
+		[ "$(on s1 grep ^0:: /proc/self/cgroup)" == "0::/$folder/s1" ]
 	check "exec names the host's cgroup" on s1 sh -c 'grep -qx $$ "$SIDESTEP_CGROUP/cgroup.procs"'
 	check "exec names a folder for pins" \
 		on s1 sh -c 'mkdir "$SIDESTEP_PIN_DIR" && [ "$(stat -fc %T "$SIDESTEP_PIN_DIR")" = bpf_fs ]'
@@ -160,7 +162,7 @@ killed_up() {
 	"$testbed" down
 	"$testbed" up >/dev/null 2>&1 &
 	pid=$!
-	until [[ -e /run/netns/ss-$1 ]] || gone "$pid"; do :; done
+	until [[ -e /run/netns/$name-$1 ]] || gone "$pid"; do :; done
 	kill -KILL "$pid"
 	wait "$pid" 2>/dev/null
 	[[ $? -eq 137 ]]
@@ -179,9 +181,9 @@ test_killed_up() {
 nothing_is_left() {
 	local left
 
-	left=$(compgen -G '/run/netns/ss-*'
-		compgen -G "$cgroup_root/sidestep-testbed*"
-		compgen -G '/sys/fs/bpf/sidestep-testbed*')
+	left=$(compgen -G "/run/netns/$name-*"
+		compgen -G "$cgroup_root/$folder"
+		compgen -G "/sys/fs/bpf/$folder")
 	[[ -z $left ]] || { echo "# left: $left"; return 1; }
 }
 

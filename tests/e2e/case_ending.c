@@ -106,11 +106,12 @@ static void aborts(struct talk *talk, int fd)
 	ready(talk);
 }
 
-/* Closing without lingering is aborting. */
+/* Closing without lingering is aborting. Not before the other end knows that it is connected. */
 static void does_not_linger(struct talk *talk, int fd)
 {
 	struct linger none = { .l_onoff = 1 };
 
+	pattern_receive(fd, 1, SOME);
 	ready(talk);
 	NEED(!setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)));
 }
@@ -208,9 +209,9 @@ static const struct ending {
 } endings[] = {
 	{ "the server aborts, data unread", client_sends, aborts, NULL, SIDE_CLIENT, ECONNRESET },
 	{ "the client aborts, data unread", aborts, server_sends, NULL, SIDE_SERVER, ECONNRESET },
-	{ "the server does not linger", client_ends, does_not_linger, NULL, SIDE_CLIENT,
+	{ "the server does not linger", client_sends, does_not_linger, NULL, SIDE_CLIENT,
 	  ECONNRESET },
-	{ "the client does not linger", does_not_linger, server_ends, NULL, SIDE_SERVER,
+	{ "the client does not linger", does_not_linger, server_sends, NULL, SIDE_SERVER,
 	  ECONNRESET },
 	{ "the server is killed", client_sends_on, is_killed, server_killed, SIDE_CLIENT, EPIPE },
 	{ "the server is killed, data unread", client_sends, is_killed_unread, server_killed,

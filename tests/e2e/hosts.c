@@ -20,6 +20,8 @@
 #define TCP_TIME_WAIT 6
 #define TCP_LISTEN 10
 
+unsigned patience = 1;
+
 static json_t *hosts; /* as "testbed status" prints them */
 static int own_netns = -1;
 static pid_t children[CHILDREN_MAX];
@@ -63,8 +65,11 @@ const char *host_cgroup(const char *name)
 
 static void environment_set(void)
 {
+	const char *times = getenv("SIDESTEP_PATIENCE");
 	char path[2 * PATH_MAX];
 
+	if (times && atoi(times) > 0)
+		patience = atoi(times);
 	snprintf(path, sizeof(path), "%s:%s", build_dir(), getenv("PATH"));
 	setenv("PATH", path, 1);
 	setenv("SIDESTEP_BUILD", build_dir(), 1);

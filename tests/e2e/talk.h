@@ -12,7 +12,7 @@
 
 #include "hosts.h"
 
-#define SOCKET_SECONDS 10
+#define SOCKET_SECONDS (10 * (int)patience)
 #define DIGEST_LEN 65 /* SHA-256 in hexadecimal, with the ending 0 */
 #define MB (1UL << 20)
 #define STREAM_ENDLESS (~0UL)
