@@ -12,6 +12,7 @@
 #ifndef SIDESTEP_HOST_EGRESS_H
 #define SIDESTEP_HOST_EGRESS_H
 
+#include <sidestep/encap.h>
 #include <sidestep/option.h>
 
 #include "conn.h"
@@ -136,18 +137,58 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	return result;
 }
 
+/* The first option of a SYN-ACK, as Linux writes them. */
+struct mss_option {
+	__u8 kind; /* 2: RFC 9293, section 3.1 */
+	__u8 len;
+	__be16 mss;
+} __attribute__((packed));
+
+/*
+ * What the client sends will be wrapped on its way: the SYN-ACK @p asks for packets that leave room
+ * for that. Returns 1 with @p's pointers renewed, or 0.
+ */
+static __always_inline int mss_reduce(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 offset = p->l4 + sizeof(struct tcphdr), room = SS_ENCAP4_MAX;
+	struct mss_option option;
+	__be16 mss;
+
+	if (p->is_ip6)
+		room = SS_ENCAP6_MAX;
+	if (bpf_skb_load_bytes(skb, offset, &option, sizeof(option)) || option.kind != 2 ||
+	    option.len != sizeof(option) || SS_BE16(option.mss) <= room)
+		return 1;
+	mss = SS_BE16(SS_BE16(option.mss) - room);
+	offset += __builtin_offsetof(struct mss_option, mss);
+	if (bpf_skb_store_bytes(skb, offset, &mss, sizeof(mss), 0) ||
+	    bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, option.mss, mss, sizeof(mss)))
+		count(SS_HOST_error_helper);
+	return packet_headers(skb, p);
+}
+
+/* Is @p one of those that @entry, of its flow, is for? */
+static __always_inline int late_covers(const struct ss_late *entry, const struct packet *p)
+{
+	if (entry->half_open == SS_HALF_OPEN_FAST_STRICT)
+		return 0;
+	if (entry->half_open == SS_HALF_OPEN_FAST)
+		return 1;
+	if (!p->tcp->syn)
+		return entry->half_open != SS_HALF_OPEN_SYNACK;
+	return entry->half_open != SS_HALF_OPEN_NO && p->tcp->ack &&
+	       p->tcp->ack_seq == entry->synack;
+}
+
 /* A packet without a full socket, as the shadow map knows it. */
 static __always_inline enum egress_result egress_late(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_source(p), .remote = packet_destination(p) };
 	struct ss_late *entry = bpf_map_lookup_elem(&late, &flow);
 
-	if (!entry || entry->half_open == SS_HALF_OPEN_FAST_STRICT)
+	if (!entry || !late_covers(entry, p))
 		return EGRESS_PASS;
-	if (entry->half_open == SS_HALF_OPEN_SYNACK &&
-	    !(p->tcp->syn && p->tcp->ack && p->tcp->ack_seq == entry->synack))
-		return EGRESS_PASS;
-	if (entry->half_open == SS_HALF_OPEN_NO && p->tcp->syn)
+	if (entry->half_open == SS_HALF_OPEN_PLAIN && p->tcp->syn && !mss_reduce(skb, p))
 		return EGRESS_PASS;
 	count(SS_HOST_late_rewritten);
 	if (entry->role == SS_ROLE_SERVER) {

@@ -239,8 +239,8 @@ static __always_inline int half_open_find(struct bpf_sock_ops *ctx, const struct
 {
 	struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
 
-	if (!entry || entry->half_open != SS_HALF_OPEN_SYNACK ||
-	    entry->synack != bpf_htonl(ctx->rcv_nxt))
+	if (!entry || entry->half_open == SS_HALF_OPEN_NO ||
+	    entry->half_open >= SS_HALF_OPEN_FAST || entry->synack != bpf_htonl(ctx->rcv_nxt))
 		return 0;
 	*vip = entry->wire;
 	*reason = entry->reason;

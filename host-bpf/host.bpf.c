@@ -6,6 +6,7 @@
  *   handshake_client.h   1, 7    the request in the SYN; where the connection goes
  *   handshake_server.h   4, 8    the grant in the SYN-ACK; the connection's state
  *   ingress.h            3       what a balancer did to a SYN is undone
+ *   decap.h, plain.h     3       what a balancer has wrapped, and clients that did not ask
  *   grant.h              5, 6    a strict grant becomes a classic one
  *   synack.h             6       the SYN-ACK reaches the client
  *   strict.h             6, 9    a server that answers from its own address

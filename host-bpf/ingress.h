@@ -16,9 +16,12 @@
 
 #include "blocked.h"
 #include "conn.h"
+#include "decap.h"
 #include "icmp.h"
 #include "kernel.h"
+#include "meets.h"
 #include "packet.h"
+#include "plain.h"
 #include "request.h"
 #include "reset.h"
 #include "rewrite.h"
@@ -29,55 +32,6 @@
 /* Options of others that take 12 bytes of a SYN-ACK: RFC 8684, RFC 7413. */
 #define OPT_MPTCP 30
 #define OPT_FAST_OPEN 34
-
-/* What of the kernel's request socket is needed here; found by BTF (CO-RE). */
-struct tcp_request_sock {
-	__u32 rcv_isn;
-} __attribute__((preserve_access_index));
-
-/* What meets a SYN. */
-enum syn_meets {
-	MEETS_OURS, /* a listener that may grant, the same SYN sent again, or nobody */
-	MEETS_OLD_LISTENER, /* it listened before the programs were loaded, or is none of theirs */
-	MEETS_OTHER, /* a live connection of another service */
-};
-
-/*
- * Would the kernel give the SYN, which asks for @vip, to @sk, a live connection of another service?
- * Linux reuses a source port toward different VIPs, and two VIPs can share a backend; such a
- * SYN could reset that connection. The same service's own SYN, sent again, is no such case.
- */
-static __always_inline enum syn_meets sock_meets(struct bpf_sock *sk, __u32 isn,
-						 const struct ss_endpoint *vip)
-{
-	struct tcp_request_sock *req;
-	struct ss_conn *conn;
-
-	if (sk->state == TCP_TIME_WAIT)
-		return MEETS_OURS;
-	if (sk->state == TCP_NEW_SYN_RECV) {
-		req = bpf_skc_to_tcp_request_sock(sk);
-		return req && req->rcv_isn != isn ? MEETS_OTHER : MEETS_OURS;
-	}
-	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
-	if (sk->state == TCP_LISTEN)
-		return conn ? MEETS_OURS : MEETS_OLD_LISTENER;
-	return !conn || !ss_endpoint_equal(&conn->wire, vip) ? MEETS_OTHER : MEETS_OURS;
-}
-
-/* The same for whatever socket has the addresses and ports of @flow. */
-static __always_inline enum syn_meets syn_meets(struct __sk_buff *skb, const struct ss_flow *flow,
-						__u32 isn, const struct ss_endpoint *vip)
-{
-	struct bpf_sock *sk = flow_socket(skb, flow);
-	enum syn_meets meets;
-
-	if (!sk)
-		return MEETS_OURS;
-	meets = sock_meets(sk, isn, vip);
-	bpf_sk_release(sk);
-	return meets;
-}
 
 /* Looks for a request in the SYN's options. */
 static __always_inline int syn_request(struct __sk_buff *skb, const struct packet *p,
@@ -274,11 +228,25 @@ static __always_inline int ingress_strict(struct __sk_buff *skb, struct packet *
 	return strict_translate(skb, p, &flow);
 }
 
+/* A packet for @service that a balancer had wrapped. */
+static __always_inline enum ingress_result
+ingress_unwrapped(struct __sk_buff *skb, struct packet *p, const struct ss_endpoint *service)
+{
+	struct ss_opt_cursor c = {};
+
+	if (p->tcp->syn && syn_request(skb, p, &c))
+		return ingress_syn(skb, p);
+	return plain_arrives(skb, p, service) ? INGRESS_PASS : INGRESS_DROP;
+}
+
 static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
 {
+	struct ss_endpoint service = {};
 	struct packet p = {};
 
 	if (!packet_parse(skb, &p)) {
+		if (decapsulate(skb, &p, &service))
+			return ingress_unwrapped(skb, &p, &service);
 		icmp_translate(skb);
 		return INGRESS_PASS;
 	}

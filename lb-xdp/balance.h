@@ -10,6 +10,7 @@
 
 #include <sidestep/option.h>
 
+#include "encap.h"
 #include "forward.h"
 #include "icmp.h"
 #include "maps.h"
@@ -62,17 +63,27 @@ static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
 	return XDP_DROP;
 }
 
+/* What a TCP packet of a service is. */
+enum kind {
+	KIND_REQUEST, /* a SYN with a request: one that may be redirected */
+	KIND_RETRY, /* the same, sent again */
+	KIND_PLAIN_SYN, /* a SYN without one */
+	KIND_OTHER,
+};
+
 /* Counts a packet that was sent to @backend. */
-static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, int syn, int retry)
+static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, enum kind kind)
 {
-	if (!syn) {
+	if (kind == KIND_OTHER) {
 		count(SS_LB_other_forwarded);
 		backend->others++;
 		return;
 	}
 	count(SS_LB_syn_forwarded);
 	backend->syns++;
-	if (retry) {
+	if (kind == KIND_PLAIN_SYN)
+		count(SS_LB_syn_plain);
+	if (kind == KIND_RETRY) {
 		count(SS_LB_syn_retried);
 		backend->retries++;
 	}
@@ -107,6 +118,39 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	return action;
 }
 
+static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct packet *p)
+{
+	int form;
+
+	if (!p->tcp->syn || p->tcp->ack)
+		return KIND_OTHER;
+	form = request_find(ctx, p);
+	if (form < 0)
+		return KIND_PLAIN_SYN;
+	return form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
+}
+
+/* @p, of a connection of @hash, goes to @backend in an outer header. */
+static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
+				      const struct ss_lb_table *table,
+				      const struct ss_lb_backend *backend, __u64 hash)
+{
+	struct ss_lb_backend_cpu *hop = bpf_map_lookup_elem(&backend_cpu, &backend->id);
+	struct ss_addr client = packet_client(p);
+	int action;
+
+	if (!hop)
+		return drop(SS_LB_error_map);
+	if (!decrement_ttl(p))
+		return drop(SS_LB_drop_ttl);
+	if (encapsulate(ctx, p, table->method, &table->source, &backend->endpoint.addr, hash))
+		return drop(SS_LB_error_helper);
+	action = balance_forward(ctx, p, hop);
+	if (action == XDP_PASS)
+		encap_as_client(p, &table->source, &client);
+	return action;
+}
+
 static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
@@ -114,7 +158,9 @@ static __always_inline int balance(struct xdp_md *ctx)
 	struct ss_lb_backend_cpu *backend_state;
 	struct ss_lb_backend *backend;
 	struct ss_lb_table *table;
-	int syn, action, retry = 0;
+	enum kind kind;
+	__u64 hash;
+	int action;
 
 	if (parsed == PARSE_ICMP)
 		return balance_icmp(ctx, &p);
@@ -124,28 +170,28 @@ static __always_inline int balance(struct xdp_md *ctx)
 	if (!table)
 		return XDP_PASS;
 
-	syn = p.tcp->syn && !p.tcp->ack;
-	if (syn) {
-		int form = request_find(ctx, &p);
-
-		if (form < 0)
-			return drop(SS_LB_drop_no_request);
-		retry = form & SS_REQUEST_RETRY;
-	} else if (table->scheduler == SS_SCHED_ROUND_ROBIN) {
+	kind = packet_kind(ctx, &p);
+	if (kind == KIND_PLAIN_SYN && table->method == SS_METHOD_REWRITE)
+		return drop(SS_LB_drop_no_request);
+	if (kind >= KIND_PLAIN_SYN && table->scheduler == SS_SCHED_ROUND_ROBIN)
 		return drop(SS_LB_drop_no_state);
-	}
 
-	backend = pick(table, packet_hash(&p), retry);
+	hash = packet_hash(&p);
+	backend = pick(table, hash, kind == KIND_RETRY);
 	if (!backend)
 		return drop(SS_LB_drop_no_backend);
 	backend_state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
 	if (!backend_state)
 		return drop(SS_LB_error_map);
 
-	rewrite_destination(&p, &backend->endpoint);
-	action = balance_forward(ctx, &p, backend_state);
+	if (kind >= KIND_PLAIN_SYN && table->method != SS_METHOD_REWRITE) {
+		action = balance_wrapped(ctx, &p, table, backend, hash);
+	} else {
+		rewrite_destination(&p, &backend->endpoint);
+		action = balance_forward(ctx, &p, backend_state);
+	}
 	if (action != XDP_DROP)
-		count_forwarded(backend_state, syn, retry);
+		count_forwarded(backend_state, kind);
 	return action;
 }
 

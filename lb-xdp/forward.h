@@ -6,7 +6,8 @@
  * Asking those tables for every packet would be most of the cost, so each processor keeps the
  * answer per backend for HOP_FRESH_NS. Frames that leave by XDP do not tell the kernel that a
  * neighbour is in use; therefore one packet every HOP_CONFIRM_NS takes the kernel's way, as does
- * every packet while the neighbour is not resolved. The kernel then confirms or resolves it.
+ * every packet while the neighbour is not resolved. The kernel then confirms or resolves it. A
+ * wrapped packet does so only if it has to: for that, it needs the client's address.
  */
 #ifndef SIDESTEP_LB_FORWARD_H
 #define SIDESTEP_LB_FORWARD_H
@@ -119,7 +120,7 @@ static __always_inline enum forward_result forward(struct xdp_md *ctx, struct pa
 
 		if (result != FORWARD_TX)
 			return result;
-		if (now >= hop->confirm_at) {
+		if (now >= hop->confirm_at && !p->wrapped) {
 			__u64 last = hop->confirm_at;
 
 			hop->confirm_at = now + HOP_CONFIRM_NS;

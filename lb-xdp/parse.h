@@ -43,10 +43,12 @@ struct icmp_header {
 
 /*
  * ip6 is set if is_ip6, else ip4; tcp or icmp, by what was parsed. dst is the service endpoint, if
- * there is such a service.
+ * there is such a service. wrapped: the IP header is an outer one (encap.h).
  */
 struct packet {
 	__u64 is_ip6; /* a scalar: the verifier does not learn from comparing packet pointers */
+	__u32 tagged; /* 1: there is a VLAN tag */
+	__u32 wrapped;
 	struct ethhdr *eth;
 	struct iphdr *ip4;
 	struct ipv6hdr *ip6;
@@ -179,6 +181,7 @@ static __always_inline enum parse_result parse_frame(struct xdp_md *ctx, struct 
 		if (l3 > p->end)
 			return PARSE_SHORT;
 		proto = vlan->proto;
+		p->tagged = 1;
 	}
 	if (proto == SS_BE16(ETH_P_IP))
 		return parse_ipv4(p, l3);

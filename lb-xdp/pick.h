@@ -51,6 +51,16 @@ static __always_inline __u64 packet_hash(const struct packet *p)
 			 p->tcp->source, p->tcp->dest);
 }
 
+static __always_inline struct ss_addr packet_client(const struct packet *p)
+{
+	struct ss_addr addr;
+
+	if (!p->is_ip6)
+		return ss_addr_v4(p->ip4->saddr);
+	__builtin_memcpy(&addr, &p->ip6->saddr, sizeof(addr));
+	return addr;
+}
+
 /* That of the packets which @quoted's client, the remote end, sends to the service. */
 static __always_inline __u64 quoted_hash(const struct ss_flow *quoted)
 {

@@ -82,6 +82,26 @@ static int forwarding_check(const struct balancer_config *config, struct error *
 	return ret;
 }
 
+/* Fills in the sources of outer headers that the configuration leaves to the routes. */
+static int sources_find(const struct balancer_config *config, struct error *err)
+{
+	for (unsigned i = 0; i < config->services_count; i++) {
+		struct service_config *service = &config->services[i];
+		int ret;
+
+		if (service->method == SS_METHOD_REWRITE || service->source.w[3] ||
+		    service->source.w[0] || !service->backends_count)
+			continue;
+		ret = platform_source(&service->backends[0].address.addr, &service->source);
+		if (ret)
+			return error_set(err, ret,
+					 "service %s: no address to reach backend %s from (%s); "
+					 "set balancer.source",
+					 service->name, service->backends[0].name, strerror(-ret));
+	}
+	return 0;
+}
+
 /* Services first, so that no packet comes by before they are there. */
 static int balancer_apply(const struct pins *pins, const struct balancer_config *config,
 			  const int *ifindex, struct error *err)
@@ -92,7 +112,9 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	ret = balancer_maps_open(pins, &maps, err);
 	if (ret)
 		return ret;
-	ret = lb_services_apply(&maps, config->services, config->services_count, err);
+	ret = sources_find(config, err);
+	if (!ret)
+		ret = lb_services_apply(&maps, config->services, config->services_count, err);
 	balancer_maps_close(&maps);
 	for (unsigned i = 0; i < config->interfaces_count && ret >= 0; i++)
 		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], err);

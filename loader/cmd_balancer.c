@@ -72,9 +72,10 @@ static json_t *service_json(const struct lb_maps *maps, const struct lb_service 
 
 	for (unsigned i = 0; i < service->table->backends; i++)
 		json_array_append_new(backends, backend_json(maps, service->table, i));
-	return json_pack("{s:s, s:o, s:s, s:o}", "name", service->table->name, "vip",
+	return json_pack("{s:s, s:o, s:s, s:s, s:o}", "name", service->table->name, "vip",
 			 json_endpoint(&service->vip), "scheduler",
-			 scheduler_name(service->table->scheduler), "backends", backends);
+			 scheduler_name(service->table->scheduler), "method",
+			 method_name(service->table->method), "backends", backends);
 }
 
 static json_t *counters_json(const __u64 *counters)
@@ -101,15 +102,15 @@ static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
 
 static void service_print(const json_t *service)
 {
-	const char *name, *vip, *scheduler, *address, *state;
+	const char *name, *vip, *scheduler, *method, *address, *state;
 	json_t *backends, *item;
 	json_int_t syns, retries, others;
 	int weight;
 	size_t i;
 
-	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
-		    "scheduler", &scheduler, "backends", &backends);
-	printf("service   %s %s %s\n", name, vip, scheduler);
+	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
+		    "scheduler", &scheduler, "method", &method, "backends", &backends);
+	printf("service   %s %s %s %s\n", name, vip, scheduler, method);
 	printf("          %-16s %-26s %6s %-6s %10s %10s %10s\n", "BACKEND", "ADDRESS", "WEIGHT",
 	       "STATE", "SYNS", "RETRIES", "OTHERS");
 	json_array_foreach(backends, i, item)

@@ -384,12 +384,38 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 	return 0;
 }
 
+static int backends_convert(const struct place *at, const struct raw_service *raw,
+			    struct service_config *out)
+{
+	int ret;
+
+	if (!raw->backends_count)
+		return 0;
+	out->backends = calloc(raw->backends_count, sizeof(*out->backends));
+	if (!out->backends)
+		return fail_memory(at);
+	out->backends_count = raw->backends_count;
+	for (unsigned i = 0; i < raw->backends_count; i++) {
+		ret = backend_convert(AT_ITEM(at, i), &raw->backends[i], &out->vip,
+				      &out->backends[i]);
+		if (ret)
+			return ret;
+	}
+	ret = UNIQUE_CHECK(at, out->backends, out->backends_count, name, "name");
+	if (!ret)
+		ret = UNIQUE_CHECK(at, out->backends, out->backends_count, address, "address");
+	return ret;
+}
+
+#define METHOD_TEXT(name, text) text,
+static const char *const methods[] = { SS_METHODS(METHOD_TEXT) };
+#undef METHOD_TEXT
+
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
 	static const char *const schedulers[] = { "maglev", "round-robin" };
-	const struct place *list = AT_KEY(at, "backends");
-	unsigned scheduler = SS_SCHED_MAGLEV;
+	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE;
 	int ret;
 
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
@@ -398,25 +424,40 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, schedulers, 2,
 				     &scheduler);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "method"), raw->method, methods, SS_METHOD_MAX,
+				     &method);
 	if (ret)
 		return ret;
 	out->scheduler = scheduler;
-	if (!raw->backends_count)
-		return 0;
-	out->backends = calloc(raw->backends_count, sizeof(*out->backends));
-	if (!out->backends)
-		return fail_memory(at);
-	out->backends_count = raw->backends_count;
-	for (unsigned i = 0; i < raw->backends_count; i++) {
-		ret = backend_convert(AT_ITEM(list, i), &raw->backends[i], &out->vip,
-				      &out->backends[i]);
-		if (ret)
-			return ret;
+	out->method = method;
+	return backends_convert(AT_KEY(at, "backends"), raw, out);
+}
+
+/* The addresses that outer headers come from: at most one for each IP version. */
+static int sources_convert(const struct place *at, const struct raw_list *raw,
+			   struct balancer_config *balancer)
+{
+	struct ss_addr source[2] = {}, addr;
+
+	for (unsigned i = 0; i < raw->count; i++) {
+		bool v6;
+
+		if (address_parse(raw->item[i], &addr) || !is_host_address(&addr))
+			return fail_at(AT_ITEM(at, i), NULL, "'%.64s' is not the address of a host",
+				       raw->item[i]);
+		v6 = !ss_addr_is_v4(&addr);
+		if (source[v6].w[3] || source[v6].w[0])
+			return fail_at(AT_ITEM(at, i), NULL, "a second %s address",
+				       v6 ? "IPv6" : "IPv4");
+		source[v6] = addr;
 	}
-	ret = UNIQUE_CHECK(list, out->backends, out->backends_count, name, "name");
-	if (!ret)
-		ret = UNIQUE_CHECK(list, out->backends, out->backends_count, address, "address");
-	return ret;
+	for (unsigned i = 0; i < balancer->services_count; i++) {
+		struct service_config *service = &balancer->services[i];
+
+		service->source = source[!ss_addr_is_v4(&service->vip.addr)];
+	}
+	return 0;
 }
 
 static int services_convert(const struct place *at, const struct raw_config *raw,
@@ -470,7 +511,11 @@ static int config_convert(const struct place *at, const struct raw_config *raw, 
 	ret = interfaces_convert(AT_KEY(AT_KEY(at, "balancer"), "interfaces"),
 				 &raw->balancer->interfaces, &c->balancer->interfaces,
 				 &c->balancer->interfaces_count);
-	return ret ? ret : services_convert(AT_KEY(at, "services"), raw, c->balancer);
+	if (!ret)
+		ret = services_convert(AT_KEY(at, "services"), raw, c->balancer);
+	return ret ? ret
+		   : sources_convert(AT_KEY(AT_KEY(at, "balancer"), "source"),
+				     &raw->balancer->source, c->balancer);
 }
 
 int config_parse(const char *name, const char *text, size_t len, struct config **out,

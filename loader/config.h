@@ -63,6 +63,8 @@ struct service_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint vip;
 	enum ss_scheduler scheduler; /* key "scheduler": maglev (default), round-robin */
+	enum ss_method method; /* key "method": rewrite (default), ipip, gue */
+	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
 	struct backend_config *backends;
 	unsigned backends_count;
 };

@@ -76,6 +76,7 @@ static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, name, 0),
 	KEY_TEXT(struct raw_service, vip, 0),
 	KEY_TEXT(struct raw_service, scheduler, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_service, method, OPTIONAL_TEXT),
 	KEY_MAPPINGS(struct raw_service, backends, &schema_backend, SS_LB_SERVICE_BACKENDS),
 	CYAML_FIELD_END,
 };
@@ -86,6 +87,7 @@ static const cyaml_schema_value_t schema_service = {
 
 static const cyaml_schema_field_t balancer_keys[] = {
 	KEY_LIST(struct raw_balancer, interfaces, 0, CONFIG_INTERFACES_MAX),
+	KEY_LIST(struct raw_balancer, source, OPTIONAL, 2),
 	CYAML_FIELD_END,
 };
 

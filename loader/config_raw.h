@@ -44,12 +44,14 @@ struct raw_service {
 	char *name;
 	char *vip;
 	char *scheduler;
+	char *method;
 	struct raw_backend *backends;
 	unsigned backends_count;
 };
 
 struct raw_balancer {
 	struct raw_list interfaces;
+	struct raw_list source;
 };
 
 struct raw_config {

@@ -42,6 +42,8 @@ int lb_table_build(const struct service_config *service, uint32_t index, const u
 	snprintf(out->name, sizeof(out->name), "%s", service->name);
 	out->scheduler = service->scheduler;
 	out->index = index;
+	out->method = service->method;
+	out->source = service->source;
 	append_backends(service, ids, true, out);
 	out->active = out->backends;
 	append_backends(service, ids, false, out);
@@ -71,6 +73,8 @@ int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint
 	struct service_config service = {
 		.vip = *vip,
 		.scheduler = table->scheduler,
+		.method = table->method,
+		.source = table->source,
 		.backends_count = table->backends,
 	};
 
@@ -105,4 +109,13 @@ const char *scheduler_name(enum ss_scheduler scheduler)
 const char *backend_state_name(enum ss_backend_state state)
 {
 	return state == SS_BACKEND_DRAIN ? "drain" : "up";
+}
+
+const char *method_name(enum ss_method method)
+{
+#define METHOD_TEXT(name, text) text,
+	static const char *const names[] = { SS_METHODS(METHOD_TEXT) };
+#undef METHOD_TEXT
+
+	return method < SS_METHOD_MAX ? names[method] : "?";
 }

@@ -25,8 +25,9 @@ int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint
 /* Frees what @service points to. */
 void service_config_done(struct service_config *service);
 
-/* Text of a scheduler and of a backend's state, as the configuration writes them. */
+/* Text of a scheduler, a method and a backend's state, as the configuration writes them. */
 const char *scheduler_name(enum ss_scheduler scheduler);
+const char *method_name(enum ss_method method);
 const char *backend_state_name(enum ss_backend_state state);
 
 #endif

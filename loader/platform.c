@@ -7,6 +7,7 @@
 #include <mntent.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,25 @@ int platform_forwarding(const char *interface, const char *family, struct error 
 			"net.%s.conf.%s.forwarding=1",
 			family, interface, family, interface);
 	return 0;
+}
+
+/* An UDP socket that is connected has its source address, and nothing is sent. */
+int platform_source(const struct ss_addr *to, struct ss_addr *from)
+{
+	struct sockaddr_in6 peer = { .sin6_family = AF_INET6, .sin6_port = htons(9) }, own = {};
+	socklen_t len = sizeof(own);
+	int fd, err = 0;
+
+	memcpy(&peer.sin6_addr, to, sizeof(peer.sin6_addr));
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (void *)&peer, sizeof(peer)) || getsockname(fd, (void *)&own, &len))
+		err = -errno;
+	else
+		memcpy(from, &own.sin6_addr, sizeof(*from));
+	close(fd);
+	return err;
 }
 
 int platform_lock(const char *pin_dir, struct error *err)

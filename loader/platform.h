@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include <sidestep/addr.h>
+
 #include "error.h"
 
 #define PLATFORM_PATH_LEN 512
@@ -32,6 +34,12 @@ int platform_interfaces(char *const *names, unsigned n, int **out, struct error 
  * or -EPERM with @err saying how to switch it on.
  */
 int platform_forwarding(const char *interface, const char *family, struct error *err);
+
+/*
+ * The address *@from that this host's packets to @to come from, by its routes. Returns 0 or a
+ * negative errno (-ENETUNREACH: there is no route).
+ */
+int platform_source(const struct ss_addr *to, struct ss_addr *from);
 
 /*
  * One sidestep command at a time may change what lies below @pin_dir. Returns a file descriptor

@@ -61,6 +61,9 @@
 #define TURNS_DRAINED "86" /* round robin, no backend is up */
 #define TWO "87" /* Maglev, two backends */
 #define TURNS_TWO "88" /* round robin, two backends */
+#define WRAPPED "89" /* by ipip, one backend */
+#define WRAPPED_UDP "90" /* by gue, one backend */
+#define WRAPPED_TURNS "91" /* by ipip, round robin */
 #define NO_SERVICE "99"
 
 /* The only backend of ONE and TURNS_ONE. */
@@ -83,6 +86,7 @@ struct service_row {
 	const char *vip;
 	enum ss_scheduler scheduler;
 	struct backend_row backend[BACKENDS_MAX];
+	enum ss_method method;
 };
 #define MAGLEV SS_SCHED_MAGLEV
 #define ROUND_ROBIN SS_SCHED_ROUND_ROBIN
@@ -108,7 +112,16 @@ static const struct service_row services[] = {
 	{ "[fd00:99::1]:" TURNS_DRAINED, ROUND_ROBIN, { DRAIN("[fd00:3::1]:8080") } },
 	{ "[fd00:99::1]:" TWO, MAGLEV, { TWO6 } },
 	{ "[fd00:99::1]:" TURNS_TWO, ROUND_ROBIN, { TWO6 } },
+	{ "10.99.0.1:" WRAPPED, MAGLEV, { UP(BACKEND4) }, SS_METHOD_IPIP },
+	{ "10.99.0.1:" WRAPPED_UDP, MAGLEV, { UP(BACKEND4) }, SS_METHOD_GUE },
+	{ "10.99.0.1:" WRAPPED_TURNS, ROUND_ROBIN, { UP(BACKEND4) }, SS_METHOD_IPIP },
+	{ "[fd00:99::1]:" WRAPPED, MAGLEV, { UP(BACKEND6) }, SS_METHOD_IPIP },
+	{ "[fd00:99::1]:" WRAPPED_UDP, MAGLEV, { UP(BACKEND6) }, SS_METHOD_GUE },
 };
+
+/* Where outer headers come from. */
+#define SOURCE4 "10.0.2.7"
+#define SOURCE6 "fd00:2::7"
 
 static struct balancer_bpf *skel;
 static struct lb_maps maps;
@@ -468,6 +481,140 @@ static void frames(void **state)
 	for (size_t i = 0; i < ROWS(rows); i++)
 		row_run(&rows[i]);
 	rows_done();
+}
+
+/* --- what is wrapped -------------------------------------------------------------------------- */
+
+#define PLAIN_SYN SENT(C(syn_forwarded) | C(syn_plain))
+#define TOS4(s) POKE(IP, 1, s)
+#define TOS6(s) POKE(IP, 0, s)
+
+static const struct wrapped_row {
+	const char *why;
+	struct packet_case in;
+	unsigned verdict;
+	__u64 counters;
+	uint8_t tos;
+	bool rewritten; /* not wrapped at all */
+} wrapped_rows[] = {
+	{ "SYN", { SYN4(WRAPPED, LINUX) }, PLAIN_SYN },
+	{ "SYN without options", { SYN4(WRAPPED, "") }, PLAIN_SYN },
+	{ "SYN with data", { TO4(WRAPPED, "S", PAYLOAD("GET /")) }, PLAIN_SYN },
+	{ "SYN with a broken request", { SYN4(WRAPPED, "\xfd\0\x5d\x52" FULL_REST) }, PLAIN_SYN },
+	{ "ACK", { TO4(WRAPPED, "A") }, OTHER_SENT },
+	{ "data, odd length", { TO4(WRAPPED, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+	{ "FIN", { TO4(WRAPPED, "FA") }, OTHER_SENT },
+	{ "RST", { TO4(WRAPPED, "R") }, OTHER_SENT },
+	{ "padding", { TO4(WRAPPED, "A"), .padding = 6 }, OTHER_SENT },
+	{ "802.1Q", { TO4(WRAPPED, "A", .vlan = 7) }, OTHER_SENT },
+	{ "IPv4 options", { TO4(WRAPPED, "A", IP_OPTIONS(NOP4)) }, OTHER_SENT },
+	{ "congested, and a class", { TO4(WRAPPED, "A"), TOS4("\xbb") }, OTHER_SENT, .tos = 0xbb },
+	{ "SYN with a request", { SYN4(WRAPPED, LINUX FULL) }, SYN_SENT, .rewritten = true },
+	{ "last hop", { TO4(WRAPPED, "A", .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "last hop but one", { TO4(WRAPPED, "A", .ttl = 2) }, OTHER_SENT },
+	{ "round robin, SYN", { SYN4(WRAPPED_TURNS, LINUX) }, DROPPED(drop_no_state) },
+	{ "UDP, SYN", { SYN4(WRAPPED_UDP, LINUX) }, PLAIN_SYN },
+	{ "UDP, data", { TO4(WRAPPED_UDP, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+	{ "UDP, 802.1Q", { TO4(WRAPPED_UDP, "A", .vlan = 7) }, OTHER_SENT },
+	{ "UDP, SYN with a request",
+	  { SYN4(WRAPPED_UDP, LINUX FULL) },
+	  SYN_SENT,
+	  .rewritten = true },
+	{ "v6 SYN", { SYN6(WRAPPED, LINUX) }, PLAIN_SYN },
+	{ "v6 ACK", { TO6(WRAPPED, "A") }, OTHER_SENT },
+	{ "v6 data", { TO6(WRAPPED, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+	{ "v6 802.1Q", { TO6(WRAPPED, "A", .vlan = 7) }, OTHER_SENT },
+	{ "v6 extension header", { TO6(WRAPPED, "A", EXT(HOP_BY_HOP, THEN_TCP)) }, OTHER_SENT },
+	{ "v6 congested, and a class",
+	  { TO6(WRAPPED, "A"), TOS6("\x6b\xb0") },
+	  OTHER_SENT,
+	  .tos = 0xbb },
+	{ "v6 SYN with a request", { SYN6(WRAPPED, LINUX REQUEST6) }, SYN_SENT, .rewritten = true },
+	{ "v6 last hop", { TO6(WRAPPED, "A", .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "v6 UDP, SYN", { SYN6(WRAPPED_UDP, LINUX) }, PLAIN_SYN },
+	{ "v6 UDP, data", { TO6(WRAPPED_UDP, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+};
+
+/* One hop less inside, and an outer header that has made one hop. @sport: as for packet_wrap(). */
+static void make_wrapped(struct packet_buf *p, const struct wrapped_row *row, uint16_t sport)
+{
+	bool v6 = is_ip6(p);
+	struct wrap_spec spec = { .src = v6 ? SOURCE6 : SOURCE4,
+				  .dst = v6 ? "fd00:3::9" : "10.0.3.9",
+				  .sport = sport,
+				  .tos = row->tos,
+				  .ttl = 63 };
+
+	p->bytes[p->l3 + (v6 ? 7 : 8)]--;
+	packet_checksum(p);
+	packet_set_macs(p, hop_mac, own_mac);
+	packet_wrap(p, &spec);
+}
+
+static void wrapped_run(const struct wrapped_row *row)
+{
+	struct packet_buf in, want, out;
+	uint16_t sport = 0;
+	unsigned verdict;
+
+	packet_case_build(&in, &row->in);
+	packet_checksum(&in);
+	watch_start(&counters);
+	verdict = xdp_run(prog, 0, &in, &out);
+	if (verdict != row->verdict)
+		row_failed(row->why, "verdict %u, not %u", verdict, row->verdict);
+	watch_expect(&counters, row->counters, row->why);
+	if (verdict != XDP_TX)
+		return;
+	if (!row->rewritten && strstr(row->why, "UDP")) { /* a hash, out of the dynamic ports */
+		unsigned at = out.l3 + (is_ip6(&out) ? 40 : 20);
+
+		sport = out.bytes[at] << 8 | out.bytes[at + 1];
+		if (sport < 0xc000)
+			row_failed(row->why, "source port %u", sport);
+	}
+	want = in;
+	if (row->rewritten)
+		make_forwarded(&want, is_ip6(&in) ? BACKEND6 : BACKEND4);
+	else
+		make_wrapped(&want, row, sport);
+	packet_expect(&want, &out, row->why);
+}
+
+static void wrapped(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(wrapped_rows); i++)
+		wrapped_run(&wrapped_rows[i]);
+	rows_done();
+}
+
+/* Connections leave by many UDP source ports, and each by one. */
+static void wrapped_ports(void **state)
+{
+	static bool seen[65536];
+	unsigned ports = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		char src[32];
+		struct packet_case c = { TO4(WRAPPED_UDP, "A") };
+		uint16_t port[2];
+
+		snprintf(src, sizeof(src), "10.0.1.2:%u", 10000 + i);
+		c.spec.src = src;
+		for (int turn = 0; turn < 2; turn++) {
+			struct packet_buf in, out;
+
+			packet_case_build(&in, &c);
+			assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+			port[turn] = out.bytes[out.l3 + 20] << 8 | out.bytes[out.l3 + 21];
+		}
+		assert_int_equal(port[0], port[1]);
+		ports += !seen[port[0]];
+		seen[port[0]] = true;
+	}
+	assert_in_range(ports, 900, 1000); /* 970 are expected of 1000 in 16384 */
 }
 
 /* A frame that ends too early is never sent on, nor changed, and at most one counter says so. */
@@ -890,8 +1037,11 @@ static void maglev_second_choices(void **state)
 
 static void service_config_fill(struct service_config *service, const struct service_row *row)
 {
-	*service = (struct service_config){ .scheduler = row->scheduler };
+	*service = (struct service_config){ .scheduler = row->scheduler, .method = row->method };
 	assert_int_equal(endpoint_parse(row->vip, &service->vip), 0);
+	assert_int_equal(address_parse(ss_addr_is_v4(&service->vip.addr) ? SOURCE4 : SOURCE6,
+				       &service->source),
+			 0);
 	snprintf(service->name, sizeof(service->name), "%s", row->vip);
 	service->backends = calloc(BACKENDS_MAX, sizeof(*service->backends));
 	assert_non_null(service->backends);
@@ -1328,6 +1478,39 @@ static void next_hops(void **state)
 	rows_done();
 }
 
+/* The kernel forwards no packet from its own address: what it is to send on comes from the client. */
+static void wrapped_by_kernel(void **state)
+{
+	static const struct service_row wrapped_services[] = {
+		{ "10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.77:8080") }, SS_METHOD_IPIP },
+		{ "[fd00:99::1]:" ONE, MAGLEV, { UP("[fd00:3::77]:8080") }, SS_METHOD_GUE },
+	};
+
+	(void)state;
+	services_apply(wrapped_services, 0);
+	services_apply(wrapped_services, 2);
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct packet_case c[] = { { TO4(ONE, "A") }, { TO6(ONE, "A") } };
+		struct wrap_spec outer = { .src = v6 ? "fd00:1::2" : "10.0.1.2",
+					   .dst = v6 ? "fd00:3::77" : "10.0.3.77",
+					   .ttl = 64 };
+		struct packet_buf in, want, out;
+
+		packet_case_build(&in, &c[v6]);
+		want = in;
+		watch_start(&counters);
+		assert_int_equal(xdp_run(prog, if_nametoindex("a0"), &in, &out), XDP_PASS);
+		watch_expect(&counters, C(other_forwarded) | C(stack_forwarded), "to the kernel");
+		want.bytes[want.l3 + (v6 ? 7 : 8)]--;
+		packet_checksum(&want);
+		if (v6)
+			outer.sport = out.bytes[out.l3 + 40] << 8 | out.bytes[out.l3 + 41];
+		packet_wrap(&want, &outer);
+		packet_expect(&want, &out, v6 ? "v6 to the kernel" : "to the kernel");
+	}
+	rows_done();
+}
+
 static double now_seconds(void)
 {
 	struct timespec t;
@@ -1457,6 +1640,8 @@ int main(void)
 {
 	const struct CMUnitTest frame_tests[] = {
 		cmocka_unit_test_setup(frames, services_default),
+		cmocka_unit_test_setup(wrapped, services_default),
+		cmocka_unit_test_setup(wrapped_ports, services_default),
 		cmocka_unit_test_setup(truncated, services_default),
 		cmocka_unit_test_setup(icmp_errors, services_default),
 		cmocka_unit_test_setup(checksum_edges, services_default),
@@ -1472,6 +1657,7 @@ int main(void)
 	};
 	const struct CMUnitTest hop_tests[] = {
 		cmocka_unit_test(next_hops),
+		cmocka_unit_test(wrapped_by_kernel),
 		cmocka_unit_test(neighbour_is_followed),
 		cmocka_unit_test(neighbour_is_confirmed),
 	};

@@ -43,6 +43,13 @@ static void endpoint_is(const struct ss_endpoint *endpoint, const char *text)
 	assert_string_equal(endpoint_format(endpoint, buf), text);
 }
 
+static void address_is(const struct ss_addr *address, const char *text)
+{
+	char buf[ADDRESS_TEXT_LEN];
+
+	assert_string_equal(address_format(address, buf), text);
+}
+
 static void host_of_the_manual(void **state)
 {
 	struct config *c = good("# clients and servers\n"
@@ -95,10 +102,12 @@ static void balancer_of_the_manual(void **state)
 {
 	struct config *c = good("balancer:\n"
 				"  interfaces: [eth0]\n"
+				"  source: [10.0.2.2]\n"
 				"services:\n"
 				"  - name: web\n"
 				"    vip: 10.99.0.1:80\n"
 				"    scheduler: round-robin\n"
+				"    method: ipip\n"
 				"    backends:\n"
 				"      - {name: s1, address: \"10.0.3.2:8080\", weight: 7}\n"
 				"      - {name: s2, address: 10.0.3.3:80, state: drain}\n"
@@ -106,6 +115,7 @@ static void balancer_of_the_manual(void **state)
 				"      - {name: s4, address: 10.0.3.5:80, weight: 65535}\n"
 				"  - name: web6\n"
 				"    vip: \"[fd00:99::1]:80\"\n"
+				"    method: gue\n"
 				"    backends: [{name: s1, address: \"[fd00:1::2]:80\"}]\n"
 				"  - {name: none, vip: 10.99.0.1:81, scheduler: maglev}\n");
 	const struct service_config *web, *web6, *none;
@@ -119,6 +129,8 @@ static void balancer_of_the_manual(void **state)
 	assert_string_equal(web->name, "web");
 	endpoint_is(&web->vip, "10.99.0.1:80");
 	assert_int_equal(web->scheduler, SS_SCHED_ROUND_ROBIN);
+	assert_int_equal(web->method, SS_METHOD_IPIP);
+	address_is(&web->source, "10.0.2.2");
 	assert_int_equal(web->backends_count, 4);
 	assert_string_equal(web->backends[0].name, "s1");
 	endpoint_is(&web->backends[0].address, "10.0.3.2:8080");
@@ -131,9 +143,12 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(web->backends[3].weight, 65535);
 	web6 = &c->balancer->services[1];
 	assert_int_equal(web6->scheduler, SS_SCHED_MAGLEV);
+	assert_int_equal(web6->method, SS_METHOD_GUE);
+	assert_false(web6->source.w[0]); /* by the routes */
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
 	none = &c->balancer->services[2];
 	assert_string_equal(none->name, "none");
+	assert_int_equal(none->method, SS_METHOD_REWRITE);
 	assert_int_equal(none->backends_count, 0);
 	assert_null(none->backends);
 	config_free(c);
@@ -203,6 +218,7 @@ static void good_forms(void **state)
 #define WEB6 "- name: web6\n  vip: \"[fd00:99::1]:80\"\n"
 #define NAME64 "0123456789012345678901234567890123456789012345678901234567890123"
 
+#define SOURCE "expected one of the balancer's own addresses for each IP version"
 #define HOST_KEYS \
 	"expected one of interfaces, trusted_balancers, backends, dial, serve, attach, cgroup"
 #define VIP "expected ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\""
@@ -261,9 +277,10 @@ static const struct {
 	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
 	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
-	  "f:3: balancer.services: unknown key; expected one of interfaces" },
+	  "f:3: balancer.services: unknown key; expected one of interfaces, source" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
-	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, backends" },
+	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
+	  "method, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
 	  "state" },
@@ -391,6 +408,14 @@ static const struct {
 	  "f:4: services[0].vip: '[fd00::1]:0' is not an address and port; " VIP },
 	{ "unknown scheduler", LB WEB "  scheduler: random\n",
 	  "f:5: services[0].scheduler: unknown value 'random'; expected maglev or round-robin" },
+	{ "unknown method", LB WEB "  method: nat64\n",
+	  "f:5: services[0].method: unknown value 'nat64'; expected rewrite, ipip or gue" },
+	{ "bad source", "balancer:\n  interfaces: [a]\n  source: [lo]\n",
+	  "f:3: balancer.source[0]: 'lo' is not the address of a host; " SOURCE },
+	{ "multicast source", "balancer:\n  interfaces: [a]\n  source: [224.0.0.1]\n",
+	  "f:3: balancer.source[0]: '224.0.0.1' is not the address of a host; " SOURCE },
+	{ "two sources", "balancer:\n  interfaces: [a]\n  source: [10.0.0.1, 10.0.0.2]\n",
+	  "f:3: balancer.source[1]: a second IPv4 address; " SOURCE },
 	{ "bad address", LB WEB "  backends:\n  - name: a\n    address: 10.0.0.3\n",
 	  "f:7: services[0].backends[0].address: '10.0.0.3' is not an address and port; " ADDRESS },
 	{ "address port 0", LB WEB "  backends:\n  - name: a\n    address: 10.0.0.3:0\n",

@@ -343,6 +343,189 @@ static void ingress_truncated(void **state)
 	rows_done();
 }
 
+/* --- wrapped packets ---------------------------------------------------------------------------- */
+
+/* clang-format off */
+#define WRAP4_FROM(from, ...) { .src = from, .dst = DIP4, .ttl = 60, ##__VA_ARGS__ }
+#define WRAP6_FROM(from, ...) { .src = from, .dst = DIP6, .ttl = 60, ##__VA_ARGS__ }
+#define WRAP4(...) WRAP4_FROM("10.0.2.1", ##__VA_ARGS__)
+#define WRAP6(...) WRAP6_FROM("fd00:2::1", ##__VA_ARGS__)
+/* clang-format on */
+#define UDP .sport = 50000
+#define STAYS_WRAPPED false, 0
+#define UNWRAPPED true, 0
+#define MANGLE(offset, s) POKE(IP, offset, s)
+
+static const struct unwrap_row {
+	const char *why;
+	struct packet_case in;
+	struct wrap_spec wrap;
+	bool unwrapped;
+	__u64 counters;
+	struct poke outer; /* AT_IP: from the outer header */
+	const char *inner_tos; /* afterwards; NULL: as it was */
+	bool asks;
+} unwrap_rows[] = {
+	{ "SYN", { SYN(CLIENT4, VIP4, LINUX) }, WRAP4(), UNWRAPPED },
+	{ "SYN, UDP", { SYN(CLIENT4, VIP4, LINUX) }, WRAP4(UDP), UNWRAPPED },
+	{ "ACK", { FROM(CLIENT4, VIP4, "A") }, WRAP4(), UNWRAPPED },
+	{ "RST", { FROM(CLIENT4, VIP4, "R") }, WRAP4(UDP), UNWRAPPED },
+	{ "IPv4 options inside", { FROM(CLIENT4, VIP4, "A", IPOPT(NOP4)) }, WRAP4(), UNWRAPPED },
+	{ "SYN with a request",
+	  { SYN(CLIENT4, VIP4, LINUX FULL) },
+	  WRAP4(),
+	  UNWRAPPED,
+	  .asks = true },
+	{ "strict service", { SYN(CLIENT4, STRICT4, LINUX) }, WRAP4(), UNWRAPPED },
+	{ "from the client", { FROM(CLIENT4, VIP4, "A") }, WRAP4_FROM("10.0.1.2"), UNWRAPPED },
+	{ "from a stranger",
+	  { FROM(CLIENT4, VIP4, "A") },
+	  WRAP4_FROM("10.0.9.1"),
+	  false,
+	  C(wrapped_untrusted) },
+	{ "not a service", { FROM(CLIENT4, "10.99.0.1:99", "A") }, WRAP4(), STAYS_WRAPPED },
+	{ "the server's own address", { FROM(CLIENT4, LISTEN4, "A") }, WRAP4(), STAYS_WRAPPED },
+	{ "UDP inside", { FROM(CLIENT4, VIP4, "A"), POKE(IP, 9, "\x11") }, WRAP4(), STAYS_WRAPPED },
+	{ "a fragment inside",
+	  { FROM(CLIENT4, VIP4, "A"), POKE(IP, 6, "\x20\0") },
+	  WRAP4(),
+	  STAYS_WRAPPED },
+	{ "a fragment", { FROM(CLIENT4, VIP4, "A") }, WRAP4(), STAYS_WRAPPED, MANGLE(6, "\x20\0") },
+	{ "IPv6 inside",
+	  { FROM(CLIENT4, VIP4, "A"), POKE(IP, 0, "\x65") },
+	  WRAP4(),
+	  STAYS_WRAPPED },
+	{ "another protocol",
+	  { FROM(CLIENT4, VIP4, "A") },
+	  WRAP4(),
+	  STAYS_WRAPPED,
+	  MANGLE(9, "\x2f") },
+	{ "another UDP port",
+	  { FROM(CLIENT4, VIP4, "A") },
+	  WRAP4(UDP),
+	  STAYS_WRAPPED,
+	  MANGLE(22, "\0\x35") },
+	{ "a header of GUE",
+	  { FROM(CLIENT4, VIP4, "A"), POKE(IP, 0, "\0") },
+	  WRAP4(UDP),
+	  STAYS_WRAPPED },
+	{ "congestion, ECT(0) inside",
+	  { FROM(CLIENT4, VIP4, "A"), POKE(IP, 1, "\x2") },
+	  WRAP4(.tos = 3),
+	  UNWRAPPED,
+	  .inner_tos = "\x3" },
+	{ "congestion, ECT(1) inside",
+	  { FROM(CLIENT4, VIP4, "A"), POKE(IP, 1, "\xb9") },
+	  WRAP4(UDP, .tos = 3),
+	  UNWRAPPED,
+	  .inner_tos = "\xbb" },
+	{ "congestion, not ECT inside", { FROM(CLIENT4, VIP4, "A") }, WRAP4(.tos = 3), UNWRAPPED },
+	{ "v6 SYN", { SYN(CLIENT6, VIP6, LINUX) }, WRAP6(), UNWRAPPED },
+	{ "v6 ACK, UDP", { FROM(CLIENT6, VIP6, "A") }, WRAP6(UDP), UNWRAPPED },
+	{ "v6 SYN with a request",
+	  { SYN(CLIENT6, VIP6, LINUX REQUEST6) },
+	  WRAP6(),
+	  UNWRAPPED,
+	  .asks = true },
+	{ "v6 from the client", { FROM(CLIENT6, VIP6, "A") }, WRAP6_FROM("fd00:1::2"), UNWRAPPED },
+	{ "v6 from a stranger",
+	  { FROM(CLIENT6, VIP6, "A") },
+	  WRAP6_FROM("fd00:9::1"),
+	  false,
+	  C(wrapped_untrusted) },
+	{ "v6 not a service", { FROM(CLIENT6, "[fd00:99::1]:99", "A") }, WRAP6(), STAYS_WRAPPED },
+	{ "v6 extension header inside",
+	  { FROM(CLIENT6, VIP6, "A", HOP_BY_HOP) },
+	  WRAP6(),
+	  STAYS_WRAPPED },
+	{ "v6 another protocol",
+	  { FROM(CLIENT6, VIP6, "A") },
+	  WRAP6(),
+	  STAYS_WRAPPED,
+	  MANGLE(6, "\x2f") },
+	{ "v6 congestion, ECT(0) inside",
+	  { FROM(CLIENT6, VIP6, "A"), POKE(IP, 1, "\x20") },
+	  WRAP6(.tos = 3),
+	  UNWRAPPED,
+	  .inner_tos = "\x30" },
+};
+
+/* What was inside, for the server's own address. */
+static void make_unwrapped(const struct unwrap_row *row, const struct packet_buf *inner,
+			   struct packet_buf *want)
+{
+	*want = *inner;
+	packet_set_dst(want, is_ip6(inner) ? LISTEN6 : LISTEN4);
+	if (!row->inner_tos)
+		return;
+	want->bytes[want->l3 + 1] = row->inner_tos[0];
+	packet_checksum(want);
+}
+
+/* Does the host know now that the client of @p did not ask? It is to forget that again. */
+static bool is_remembered(const struct packet_buf *p)
+{
+	struct ss_flow flow = { endpoint(is_ip6(p) ? LISTEN6 : LISTEN4), endpoint(packet_src(p)) };
+
+	return !bpf_map_delete_elem(bpf_map__fd(skel->maps.late), &flow);
+}
+
+static void unwrap_run(const struct unwrap_row *row)
+{
+	struct packet_buf inner, in, want, out;
+	unsigned verdict;
+
+	packet_case_build(&inner, &row->in);
+	if (!is_ip6(&inner) && inner.bytes[inner.l3] == 0x45)
+		packet_checksum(&inner);
+	in = inner;
+	packet_wrap(&in, &row->wrap);
+	if (row->outer.len)
+		memcpy(in.bytes + in.l3 + row->outer.off, row->outer.bytes, row->outer.len);
+	want = in;
+	if (row->unwrapped)
+		make_unwrapped(row, &inner, &want);
+	watch_start(&counters);
+	verdict = tc_run(ingress, &in, &out);
+	if (verdict != TC_NEXT)
+		row_failed(row->why, "verdict %u", verdict);
+	if (is_remembered(&inner) != (row->unwrapped && !row->asks))
+		row_failed(row->why, "remembered as one that did not ask, or not");
+	watch_expect(&counters, row->counters, row->why);
+	packet_expect(&want, &out, row->why);
+}
+
+static void unwrap_table(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(unwrap_rows); i++)
+		unwrap_run(&unwrap_rows[i]);
+	rows_done();
+}
+
+/* Every row's packet, cut before the ports inside: left as it is. */
+static void unwrap_truncated(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(unwrap_rows); i++) {
+		const char *why = unwrap_rows[i].why;
+		struct packet_buf whole, out;
+		unsigned end;
+
+		packet_case_build(&whole, &unwrap_rows[i].in);
+		end = whole.l4 - whole.l3 + 4;
+		packet_wrap(&whole, &unwrap_rows[i].wrap);
+		end += whole.l4 + (unwrap_rows[i].wrap.sport ? 8 : 0);
+		for (unsigned len = whole.l4; len < end; len++) {
+			whole.len = len;
+			if (tc_run(ingress, &whole, &out) != TC_NEXT)
+				row_failed(why, "dropped at length %u", len);
+			packet_expect(&whole, &out, why);
+		}
+	}
+	rows_done();
+}
+
 /* --- frames on a link ------------------------------------------------------------------------ */
 
 /* A packet socket of @interface that receives @protocol; frames come with a virtio_net_hdr. */
@@ -1548,8 +1731,8 @@ struct late_case {
 	const char *local, *remote; /* NULL: nothing */
 	const char *wire;
 	enum ss_role role;
-	uint32_t synack; /* half-open, for a SYN-ACK with this acknowledgement; 0: established */
-	bool fast; /* TCP Fast Open */
+	uint32_t synack; /* half-open: what its SYN-ACK acknowledges */
+	enum ss_half_open half_open;
 };
 
 enum how {
@@ -1563,10 +1746,12 @@ enum how {
 #define LATE_SERVER6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0 }
 #define LATE_CLIENT4 { CLIENT4, VIP4, LISTEN4, SS_ROLE_CLIENT, 0 }
 #define LATE_CLIENT6 { CLIENT6, VIP6, LISTEN6, SS_ROLE_CLIENT, 0 }
-#define FAST4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 0, true }
-#define FAST6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0, true }
-#define HALF_OPEN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 1001 }
-#define HALF_OPEN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 1001 }
+#define FAST4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 0, SS_HALF_OPEN_FAST }
+#define FAST6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0, SS_HALF_OPEN_FAST }
+#define HALF_OPEN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 1001, SS_HALF_OPEN_SYNACK }
+#define HALF_OPEN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 1001, SS_HALF_OPEN_SYNACK }
+#define PLAIN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 1001, SS_HALF_OPEN_PLAIN }
+#define PLAIN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 1001, SS_HALF_OPEN_PLAIN }
 /* clang-format on */
 /* What a server sends, and how it is to leave; what a client sends to the VIP, and directly. */
 #define SERVER4(letters, ...) FROM(LISTEN4, CLIENT4, letters, ##__VA_ARGS__)
@@ -1582,6 +1767,7 @@ enum how {
 #define GRANTED4(options) AS_VIP4("SA", OPTIONS(options), .ack = 1001)
 #define GRANTED6(options) AS_VIP6("SA", OPTIONS(options), .ack = 1001)
 #define LATE C(late_rewritten)
+#define MSS_REST(mss) "\2\4" mss "\4\2\1\1"
 
 static const struct egress_row {
 	const char *why;
@@ -1692,6 +1878,35 @@ static const struct egress_row {
 	  LATE_SERVER4,
 	  .how = FORWARDED },
 
+	/* A client that did not ask: all is late; and the SYN-ACK leaves room for outer headers. */
+	{ "plain, SYN-ACK",
+	  { SYNACK4(MSS_REST("\5\xb4")) },
+	  GRANTED4(MSS_REST("\5\x98")),
+	  PLAIN4,
+	  LATE },
+	{ "plain, SYN-ACK without options", { SYNACK4("") }, GRANTED4(""), PLAIN4, LATE },
+	{ "plain, another option first",
+	  { SYNACK4("\3\3\7\1" MSS_REST("\5\xb4")) },
+	  GRANTED4("\3\3\7\1" MSS_REST("\5\xb4")),
+	  PLAIN4,
+	  LATE },
+	{ "plain, no room",
+	  { SYNACK4(MSS_REST("\0\x1c")) },
+	  GRANTED4(MSS_REST("\0\x1c")),
+	  PLAIN4,
+	  LATE },
+	{ "plain, ACK", { SERVER4("A") }, AS_VIP4("A"), PLAIN4, LATE },
+	{ "plain, RST", { SERVER4("RA") }, AS_VIP4("RA"), PLAIN4, LATE },
+	{ "plain, another SYN-ACK", { SERVER4("SA", .ack = 1002) }, AS_IT_WAS, PLAIN4 },
+	{ "plain, SYN", { SERVER4("S") }, AS_IT_WAS, PLAIN4 },
+	{ "v6 plain, SYN-ACK",
+	  { SYNACK6(MSS_REST("\5\xa0")) },
+	  GRANTED6(MSS_REST("\5\x70")),
+	  PLAIN6,
+	  LATE },
+	{ "v6 plain, RST", { SERVER6("RA") }, AS_VIP6("RA"), PLAIN6, LATE },
+	{ "v6 plain, another SYN-ACK", { SERVER6("SA", .ack = 1002) }, AS_IT_WAS, PLAIN6 },
+
 	/* A half-open connection's SYN-ACK without a grant comes from the VIP; nothing else. */
 	{ "half-open, SYN-ACK", { SYNACK4(LINUX) }, GRANTED4(LINUX), HALF_OPEN4, LATE },
 	{ "half-open, another SYN's", { SERVER4("SA", .ack = 1002) }, AS_IT_WAS, HALF_OPEN4 },
@@ -1728,9 +1943,7 @@ static void late_fill(const struct late_case *c, struct ss_flow *key, struct ss_
 	*value = (struct ss_late){ .wire = endpoint(c->wire),
 				   .role = c->role,
 				   .synack = SS_BE32(c->synack),
-				   .half_open = c->fast	    ? SS_HALF_OPEN_FAST
-						: c->synack ? SS_HALF_OPEN_SYNACK
-							    : SS_HALF_OPEN_NO };
+				   .half_open = c->half_open };
 	old = c->role == SS_ROLE_CLIENT ? key->remote : key->local;
 	value->addr_csum = ss_csum_to32(ss_csum_diff_addr(&old.addr, &value->wire.addr));
 }
@@ -1916,6 +2129,8 @@ int main(void)
 	const struct CMUnitTest ingress_tests[] = {
 		cmocka_unit_test(ingress_table),
 		cmocka_unit_test(ingress_truncated),
+		cmocka_unit_test(unwrap_table),
+		cmocka_unit_test(unwrap_truncated),
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */

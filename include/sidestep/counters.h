@@ -28,6 +28,7 @@
 	X(client_cut_off,         "nothing was carried on any path: the service is dialled plainly for a minute (included in the above)") \
 	X(server_direct,          "connections that were granted to come directly")                \
 	X(server_cookie_direct,   "after a SYN cookie: the client repeated its request (included in server_direct)") \
+	X(server_plain,           "connections that stay on the balancer path: the client did not ask") \
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \
 	X(server_not_served,      "not granted: the request names a service not served here")      \
 	X(server_source_mismatch, "not granted: the request names another client than its packet") \
@@ -42,6 +43,7 @@
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
+	X(wrapped_untrusted,      "packets for a service that were not unwrapped: not from a trusted balancer") \
 	X(syn_sent_on,            "SYNs of this host's own that the balancer gave back to it, sent on to another server") \
 	X(syn_own_dropped,        "SYNs of this host's own that came back again, dropped: the service has no other server") \
 	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
@@ -56,11 +58,12 @@
 
 #define SS_LB_COUNTERS(X)                                                                          \
 	X(syn_forwarded,        "SYNs sent to a backend")                                          \
+	X(syn_plain,            "SYNs without a request, sent by the service's method (included in syn_forwarded)") \
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
-	X(drop_no_request,      "dropped: SYN without a request")                                  \
+	X(drop_no_request,      "dropped: SYN without a request, and the service's method is rewrite")                                  \
 	X(drop_no_state,        "dropped: not a SYN (or an ICMP error), and the service's scheduler is not a hash") \
 	X(drop_no_backend,      "dropped: no backend is up")                                       \
 	X(drop_no_route,        "dropped: no route to the backend")                                \

@@ -76,8 +76,9 @@ struct ss_late {
 enum ss_half_open {
 	SS_HALF_OPEN_NO = 0, /* late packets; no SYN-ACKs, which are another connection's */
 	SS_HALF_OPEN_SYNACK = 1, /* that SYN-ACK only */
-	SS_HALF_OPEN_FAST = 2, /* TCP Fast Open: both; its SYN-ACK may yet be sent again */
-	SS_HALF_OPEN_FAST_STRICT = 3, /* the same with strict replies: nothing is rewritten */
+	SS_HALF_OPEN_PLAIN = 2, /* both: a client that did not ask, whose packets came wrapped */
+	SS_HALF_OPEN_FAST = 3, /* TCP Fast Open: both; its SYN-ACK may yet be sent again */
+	SS_HALF_OPEN_FAST_STRICT = 4, /* the same with strict replies: nothing is rewritten */
 };
 
 /*

@@ -25,6 +25,19 @@ enum ss_scheduler {
 	SS_SCHED_ROUND_ROBIN = 1,
 };
 
+/*
+ * How packets get to a backend, by their names in the configuration. SYNs with a request are
+ * rewritten in any case: it is what redirected connections need, and all they need.
+ */
+#define SS_METHODS(X)         \
+	X(REWRITE, "rewrite") \
+	X(IPIP, "ipip")       \
+	X(GUE, "gue")
+
+#define SS_METHOD_ENUM(name, text) SS_METHOD_##name,
+enum ss_method { SS_METHODS(SS_METHOD_ENUM) SS_METHOD_MAX };
+#undef SS_METHOD_ENUM
+
 enum ss_backend_state {
 	SS_BACKEND_UP = 0,
 	SS_BACKEND_DRAIN = 1, /* no new connections */
@@ -52,6 +65,9 @@ struct ss_lb_table {
 	__u32 active;
 	__u32 backends; /* all, with those that take no new connections */
 	__u32 index; /* of this service in the maps "tables" and "turns" */
+	__u32 method; /* an ss_method */
+	__u32 pad;
+	struct ss_addr source; /* of outer headers; the service's IP version */
 	struct ss_lb_backend backend[SS_LB_SERVICE_BACKENDS];
 	__u16 slot[SS_LB_SLOTS + 3]; /* rounded up to 8 bytes */
 	char name[SS_LB_NAME_LEN];

@@ -494,6 +494,17 @@ void talk_dial(struct talk *talk)
 	talk->client_pid = child_start("c1", client_main, talk);
 }
 
+static void client_outside_main(void *arg)
+{
+	netns_enter("c1");
+	client_main(arg);
+}
+
+void talk_dial_outside(struct talk *talk)
+{
+	talk->client_pid = child_start("s3", client_outside_main, talk);
+}
+
 void talk_start(struct talk *talk)
 {
 	talk_serve(talk);

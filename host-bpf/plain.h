@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Clients that did not ask: what their balancer wrapped comes in as if it were for the server's own
+ * address (decap.h), and all that the server says has to come from the service. Once there is a
+ * socket, its state says so. Before that, and after it, the late map does: it is written when such a
+ * packet comes in, just before the kernel answers it. Thus SYN cookies and RSTs need nothing more.
+ */
+#ifndef SIDESTEP_HOST_PLAIN_H
+#define SIDESTEP_HOST_PLAIN_H
+
+#include <sidestep/csum.h>
+
+#include "meets.h"
+
+/* From now on what the kernel says on the @flow without a socket comes from @service. */
+static __always_inline void plain_remember(const struct ss_flow *flow,
+					   const struct ss_endpoint *service, __u32 isn)
+{
+	struct ss_late entry = { .wire = *service,
+				 .synack = SS_BE32(isn + 1),
+				 .reason = SS_HOST_server_plain,
+				 .role = SS_ROLE_SERVER,
+				 .half_open = SS_HALF_OPEN_PLAIN };
+
+	entry.addr_csum = ss_csum_to32(ss_csum_diff_addr(&flow->local.addr, &service->addr));
+	if (bpf_map_update_elem(&late, flow, &entry, BPF_ANY))
+		count(SS_HOST_error_map);
+}
+
+/*
+ * The packet @p came for @service, wrapped, and without a request. Returns 1 if it may go on; 0: it
+ * would get to a connection of another service.
+ */
+static __noinline int plain_arrives(struct __sk_buff *skb, const struct packet *p,
+				    const struct ss_endpoint *service)
+{
+	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
+	/* until there is a socket, the client is at the beginning of its data */
+	__u32 isn = SS_BE32(p->tcp->seq) - !p->tcp->syn;
+
+	switch (syn_meets(skb, &flow, isn, service)) {
+	case MEETS_OTHER:
+		count(SS_HOST_syn_collision);
+		return 0;
+	case MEETS_OWN:
+		return 1;
+	default:
+		plain_remember(&flow, service, isn);
+		return 1;
+	}
+}
+
+#endif

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Clients without host programs, and clients with them, of the same service at the same time: the
+ * balancer forwards what the former send by the service's method, and the server answers as the
+ * service.
+ */
+#include "cases.h"
+
+#include "ask.h"
+#include "capture.h"
+#include "programs.h"
+
+#define AT_ONCE_MS 900 /* less than one SYN retransmission */
+
+/* From now on the services "one", "other" and "many" have the method @method. */
+static void method_begin(const char *method)
+{
+	must(NULL, "sed -E 's/name: ((one|other|many)6?),/name: \\1, method: %s,/' '%s' >'%s'",
+	     method, config_path(CONFIG_BALANCER), config_path("method.yaml"));
+	must("lb", "sidestep balancer up '%s'", config_path("method.yaml"));
+	counters_mark();
+	capture_clear();
+}
+
+static void method_end(void)
+{
+	balancer_load();
+}
+
+/* @talk, with a client that does not ask. */
+static void plain_run(struct talk *talk)
+{
+	talk_serve(talk);
+	talk_dial_outside(talk);
+	talk_finish(talk);
+}
+
+static void refused_client(void *arg)
+{
+	struct talk *talk = arg;
+	long begin = now_ms();
+
+	netns_enter("c1");
+	NEED(tcp_dial(talk) < 0 && errno == ECONNREFUSED);
+	NEED(now_ms() - begin < AT_ONCE_MS);
+}
+
+/* Nobody listens. */
+static void plain_refused(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, NULL, NULL);
+
+	child_join(child_start("s3", refused_client, talk));
+	talk_finish(talk);
+}
+
+/* What a closed socket's data is answered with. */
+static void sends_until_reset(struct talk *talk, int fd)
+{
+	char c;
+
+	(void)talk;
+	while (send(fd, "more", 4, MSG_NOSIGNAL) == 4)
+		NEED(recv(fd, &c, 1, 0) <= 0);
+	NEED(errno == EPIPE || errno == ECONNRESET);
+}
+
+static void leaves(struct talk *talk, int fd)
+{
+	(void)talk;
+	(void)fd;
+}
+
+/* One after the other. */
+static void plain_talks(const struct family *family)
+{
+	struct talk *stream;
+
+	plain_run(talk_new(family, PORT_ONE, echo_client, echo_server));
+	plain_run(talk_new(family, PORT_ONE, listens_first, speaks_first));
+	plain_run(talk_new(family, PORT_ONE, sends_until_reset, leaves));
+	stream = stream_new(family, STREAM_MORE * MB);
+	talk_serve(stream);
+	talk_dial_outside(stream);
+	stream_finish(stream);
+	expect_outcome("s1", "server_plain", 4);
+}
+
+static void plain_cookies(const struct family *family)
+{
+	counters_mark();
+	cookies_always(true);
+	plain_run(talk_new(family, PORT_ONE, echo_client, echo_server));
+	cookies_always(false);
+	expect_outcome("s1", "server_plain", 1);
+}
+
+/* A redirected stream, and a client that does not ask beside it. */
+static void plain_beside(const struct family *family)
+{
+	struct talk *stream;
+
+	counters_mark();
+	stream = stream_begin(family);
+	plain_run(talk_new(family, PORT_OTHER, echo_client, echo_server));
+	stream_survives(stream);
+	expect_outcome("c1", "client_direct", 1);
+	assert_int_equal(counted("s1", "server_direct"), 1);
+	assert_int_equal(counted("s1", "server_plain"), 1);
+	assert_int_equal(counted("lb", "syn_plain"), 1);
+}
+
+#define EACH 50
+
+/* Connections to one service that are all open at once. */
+static void asks_often(void *arg)
+{
+	static int fds[EACH];
+	struct talk *talk = arg;
+
+	for (int i = 0; i < EACH; i++) {
+		fds[i] = tcp_dial(talk);
+		NEED(fds[i] >= 0);
+	}
+	event_post(talk->go[0]);
+	NEED(event_wait(talk->go[1], WAIT_MS));
+	for (int i = 0; i < EACH; i++) {
+		NEED(which_server(fds[i]) >= 1);
+		close(fds[i]);
+	}
+}
+
+static void asks_often_outside(void *arg)
+{
+	netns_enter("c1");
+	asks_often(arg);
+}
+
+/* Both kinds of clients, one service, three servers. */
+static void plain_and_redirected(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_MANY, NULL, NULL);
+	pid_t servers[3], clients[2];
+	long plain = 0, direct = 0;
+
+	counters_mark();
+	servers_start(talk, servers, 3);
+	clients[0] = child_start("c1", asks_often, talk);
+	clients[1] = child_start("s3", asks_often_outside, talk);
+	for (int i = 0; i < 2; i++)
+		assert_true(event_wait(talk->go[0], WAIT_MS));
+	for (int i = 0; i < 2; i++)
+		event_post(talk->go[1]);
+	for (int i = 0; i < 2; i++)
+		child_join(clients[i]);
+	servers_end(servers, 3);
+	talk_finish(talk);
+	for (int i = 0; i < 3; i++) {
+		static const char *const names[] = { "s1", "s2", "s3" };
+
+		plain += counted(names[i], "server_plain");
+		direct += counted(names[i], "server_direct");
+	}
+	assert_int_equal(plain, EACH);
+	assert_int_equal(direct, EACH);
+	expect_outcome("c1", "client_direct", EACH);
+}
+
+/* A host without any program. */
+static void plain_host(const struct family *family)
+{
+	host_unload("c1");
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_outcome("s1", "server_plain", 1);
+	host_load("c1", CONFIG_CLIENT);
+}
+
+static void plain_all(const struct family *family, const char *method)
+{
+	method_begin(method);
+	plain_talks(family);
+	plain_refused(family);
+	plain_cookies(family);
+	plain_beside(family);
+	plain_and_redirected(family);
+	plain_host(family);
+	method_end();
+}
+
+void case_plain_ipip(const struct family *family)
+{
+	plain_all(family, "ipip");
+}
+
+void case_plain_gue(const struct family *family)
+{
+	plain_all(family, "gue");
+}
