@@ -228,13 +228,19 @@ static __always_inline int ingress_strict(struct __sk_buff *skb, struct packet *
 	return strict_translate(skb, p, &flow);
 }
 
+/* Does the SYN @p carry a request? A function of its own, for the stack of kernel 6.1. */
+static __noinline int syn_asks(struct __sk_buff *skb, const struct packet *p)
+{
+	struct ss_opt_cursor c = {};
+
+	return syn_request(skb, p, &c);
+}
+
 /* A packet for @service that a balancer had wrapped. */
 static __always_inline enum ingress_result
 ingress_unwrapped(struct __sk_buff *skb, struct packet *p, const struct ss_endpoint *service)
 {
-	struct ss_opt_cursor c = {};
-
-	if (p->tcp->syn && syn_request(skb, p, &c))
+	if (p->tcp->syn && syn_asks(skb, p))
 		return ingress_syn(skb, p);
 	return plain_arrives(skb, p, service) ? INGRESS_PASS : INGRESS_DROP;
 }
