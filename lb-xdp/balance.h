@@ -11,6 +11,7 @@
 #include <sidestep/option.h>
 
 #include "encap.h"
+#include "flow.h"
 #include "forward.h"
 #include "icmp.h"
 #include "maps.h"
@@ -71,6 +72,11 @@ enum kind {
 	KIND_OTHER,
 };
 
+static __always_inline int is_asking(enum kind kind)
+{
+	return kind == KIND_REQUEST || kind == KIND_RETRY;
+}
+
 /* Counts a packet that was sent to @backend. */
 static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, enum kind kind)
 {
@@ -89,11 +95,46 @@ static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, e
 	}
 }
 
+/* Can packets other than SYNs be sent on without anything known of their connection? */
+static __always_inline int is_hashed(const struct ss_lb_table *table)
+{
+	return table->scheduler != SS_SCHED_ROUND_ROBIN;
+}
+
+/* What is kept of @backend, counters and next hop; NULL: nothing can be. */
+static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_lb_backend *backend)
+{
+	struct ss_lb_backend_cpu *state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
+	__u32 zero = 0;
+
+	if (!state || state->owner == backend->owner)
+		return state;
+	/* the backend is gone, but not its connections, and another one has its id */
+	state = bpf_map_lookup_elem(&lost_hop, &zero);
+	if (state)
+		state->fresh_until = 0;
+	return state;
+}
+
+/* Who has the connection that an ICMP error is about. */
+static __always_inline const struct ss_lb_backend *quoted_backend(struct ss_lb_table *table,
+								  const struct ss_flow *quoted)
+{
+	struct ss_lb_flow_key key = flow_key(table, &quoted->remote.addr, quoted->remote.port);
+	const struct ss_lb_flow *flow = NULL;
+
+	if (table->flow_id)
+		flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow)
+		return &flow->backend;
+	return is_hashed(table) ? pick(table, quoted_hash(quoted), 0) : NULL;
+}
+
 /* An ICMP packet: passed, unless it is an error about a service's connection. */
 static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 {
-	struct ss_lb_backend_cpu *backend_state;
-	struct ss_lb_backend *backend;
+	const struct ss_lb_backend *backend;
+	struct ss_lb_backend_cpu *state;
 	struct ss_flow quoted = {};
 	struct ss_lb_table *table;
 	int action;
@@ -103,16 +144,14 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	table = service_table(&quoted.local);
 	if (!table)
 		return XDP_PASS;
-	if (table->scheduler == SS_SCHED_ROUND_ROBIN)
-		return drop(SS_LB_drop_no_state);
-	backend = pick(table, quoted_hash(&quoted), 0);
+	backend = quoted_backend(table, &quoted);
 	if (!backend)
-		return drop(SS_LB_drop_no_backend);
-	backend_state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
-	if (!backend_state)
+		return drop(is_hashed(table) ? SS_LB_drop_no_backend : SS_LB_drop_no_state);
+	state = backend_state(backend);
+	if (!state)
 		return drop(SS_LB_error_map);
 	icmp_readdress(p, &backend->endpoint.addr);
-	action = balance_forward(ctx, p, backend_state);
+	action = balance_forward(ctx, p, state);
 	if (action != XDP_DROP)
 		count(SS_LB_icmp_forwarded);
 	return action;
@@ -130,17 +169,68 @@ static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct pa
 	return form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
 }
 
-/* @p, of a connection of @hash, goes to @backend in an outer header. */
+/* The backend for a SYN with a request: nothing is remembered, but where a second choice went. */
+static __always_inline const struct ss_lb_backend *
+balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind)
+{
+	const struct ss_lb_backend *backend = pick(table, packet_hash(p), kind == KIND_RETRY);
+	struct ss_lb_flow_key key;
+
+	if (!table->flow_id || !backend)
+		return backend;
+	if (kind == KIND_REQUEST) {
+		flow_forget(table, p);
+		return backend;
+	}
+	key = packet_flow_key(table, p);
+	flow_adopt(table, &key, backend);
+	return backend;
+}
+
+/*
+ * Is there a way to find, for a packet of @kind, the backend of its connection, and for what follows
+ * it? If nothing is hashed, plain SYNs want to be remembered, and packets behind them known.
+ */
+static __always_inline int is_known_by(const struct ss_lb_table *table, enum kind kind)
+{
+	return is_asking(kind) || is_hashed(table) || (kind == KIND_PLAIN_SYN && table->flow_id);
+}
+
+/* The backend for a packet of a connection that stays on the balancer; NULL: there is none. */
+static __noinline const struct ss_lb_backend *
+balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kind)
+{
+	const struct ss_lb_backend *backend;
+	struct ss_lb_flow *flow = NULL;
+	struct ss_lb_flow_key key;
+
+	key = packet_flow_key(table, p);
+	if (table->flow_id)
+		flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && (kind == KIND_OTHER || flow_is_young(flow)))
+		return &flow->backend;
+	if (!is_known_by(table, kind))
+		return NULL;
+	backend = pick(table, packet_hash(p), 0);
+	if (!backend || !table->flow_id)
+		return backend;
+	if (kind == KIND_OTHER)
+		flow_adopt(table, &key, backend);
+	else
+		flow_write(&key, backend);
+	return backend;
+}
+
+/* @p goes to @backend in an outer header. */
 static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 				      const struct ss_lb_table *table,
-				      const struct ss_lb_backend *backend, __u64 hash)
+				      const struct ss_lb_backend *backend,
+				      struct ss_lb_backend_cpu *hop)
 {
-	struct ss_lb_backend_cpu *hop = bpf_map_lookup_elem(&backend_cpu, &backend->id);
 	struct ss_addr client = packet_client(p);
+	__u64 hash = packet_hash(p);
 	int action;
 
-	if (!hop)
-		return drop(SS_LB_error_map);
 	if (!decrement_ttl(p))
 		return drop(SS_LB_drop_ttl);
 	if (encapsulate(ctx, p, table->method, &table->source, &backend->endpoint.addr, hash))
@@ -155,11 +245,10 @@ static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
 	enum parse_result parsed = parse_frame(ctx, &p);
-	struct ss_lb_backend_cpu *backend_state;
-	struct ss_lb_backend *backend;
+	const struct ss_lb_backend *backend;
+	struct ss_lb_backend_cpu *state;
 	struct ss_lb_table *table;
 	enum kind kind;
-	__u64 hash;
 	int action;
 
 	if (parsed == PARSE_ICMP)
@@ -173,25 +262,22 @@ static __always_inline int balance(struct xdp_md *ctx)
 	kind = packet_kind(ctx, &p);
 	if (kind == KIND_PLAIN_SYN && table->method == SS_METHOD_REWRITE)
 		return drop(SS_LB_drop_no_request);
-	if (kind >= KIND_PLAIN_SYN && table->scheduler == SS_SCHED_ROUND_ROBIN)
-		return drop(SS_LB_drop_no_state);
-
-	hash = packet_hash(&p);
-	backend = pick(table, hash, kind == KIND_RETRY);
+	backend = is_asking(kind) ? balance_asking(table, &p, kind)
+				  : balance_staying(table, &p, kind);
 	if (!backend)
-		return drop(SS_LB_drop_no_backend);
-	backend_state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
-	if (!backend_state)
+		return drop(is_known_by(table, kind) ? SS_LB_drop_no_backend : SS_LB_drop_no_state);
+	state = backend_state(backend);
+	if (!state)
 		return drop(SS_LB_error_map);
 
-	if (kind >= KIND_PLAIN_SYN && table->method != SS_METHOD_REWRITE) {
-		action = balance_wrapped(ctx, &p, table, backend, hash);
+	if (!is_asking(kind) && table->method != SS_METHOD_REWRITE) {
+		action = balance_wrapped(ctx, &p, table, backend, state);
 	} else {
 		rewrite_destination(&p, &backend->endpoint);
-		action = balance_forward(ctx, &p, backend_state);
+		action = balance_forward(ctx, &p, state);
 	}
 	if (action != XDP_DROP)
-		count_forwarded(backend_state, kind);
+		count_forwarded(state, kind);
 	return action;
 }
 

@@ -44,6 +44,37 @@ struct {
 	__type(value, __u32);
 } turns SEC(".maps");
 
+/*
+ * Connections that stay on the balancer -> their backend. Written by the program; the least recently
+ * used go when it is full. Each processor has a list of its own, or they would wait for each other.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(map_flags, BPF_F_NO_COMMON_LRU);
+	__uint(max_entries, SS_LB_FLOWS);
+	__type(key, struct ss_lb_flow_key);
+	__type(value, struct ss_lb_flow);
+} flows SEC(".maps");
+
+/*
+ * By service: 1 once "flows" had a connection that did ask. Then, and only then, it may have an entry
+ * for a SYN that does, of an earlier connection.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SS_LB_SERVICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} flows_asked SEC(".maps");
+
+/* A next hop for a backend that has lost its place in "backend_cpu" to another one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_lb_backend_cpu);
+} lost_hop SEC(".maps");
+
 /* By backend id: counters and next hop. Written by the program; user space zeroes new ones. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -415,7 +415,8 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 			   struct service_config *out)
 {
 	static const char *const schedulers[] = { "maglev", "round-robin" };
-	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE;
+	static const char *const yes_no[] = { "yes", "no" };
+	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0;
 	int ret;
 
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
@@ -427,10 +428,18 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "method"), raw->method, methods, SS_METHOD_MAX,
 				     &method);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "flow_table"), raw->flow_table, yes_no, 2,
+				     &without);
 	if (ret)
 		return ret;
 	out->scheduler = scheduler;
 	out->method = method;
+	out->flow_table = !without;
+	if (without && method != SS_METHOD_REWRITE && scheduler == SS_SCHED_ROUND_ROBIN)
+		return fail_at(AT_KEY(at, "flow_table"),
+			       "yes, or a scheduler that finds a connection's server by a hash",
+			       "packets behind a SYN would not be forwarded");
 	return backends_convert(AT_KEY(at, "backends"), raw, out);
 }
 

@@ -64,6 +64,7 @@ struct service_config {
 	struct ss_endpoint vip;
 	enum ss_scheduler scheduler; /* key "scheduler": maglev (default), round-robin */
 	enum ss_method method; /* key "method": rewrite (default), ipip, gue */
+	bool flow_table; /* key "flow_table": yes (default), no */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
 	struct backend_config *backends;
 	unsigned backends_count;

@@ -45,6 +45,7 @@ static const struct {
 	{ "services[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
 	{ "services[].scheduler", "maglev or round-robin" },
 	{ "services[].method", "rewrite, ipip or gue" },
+	{ "services[].flow_table", "yes or no" },
 	{ "services[].backends",
 	  "a list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },
 	{ "services[].backends[]", "a mapping, such as {name: s1, address: \"10.0.3.2:80\"}" },

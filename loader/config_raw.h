@@ -45,6 +45,7 @@ struct raw_service {
 	char *vip;
 	char *scheduler;
 	char *method;
+	char *flow_table;
 	struct raw_backend *backends;
 	unsigned backends_count;
 };

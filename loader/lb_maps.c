@@ -129,8 +129,8 @@ static int index_take(struct apply *a, uint32_t *index)
 	return -E2BIG;
 }
 
-/* A free backend id, with its counters and next hop at zero. */
-static int id_take(struct apply *a, uint32_t *id)
+/* A free backend id for @address, with its counters and next hop at zero. */
+static int id_take(struct apply *a, const struct ss_endpoint *address, uint32_t *id)
 {
 	int cpus = libbpf_num_possible_cpus();
 	struct ss_lb_backend_cpu *zeroes;
@@ -143,6 +143,8 @@ static int id_take(struct apply *a, uint32_t *id)
 	zeroes = calloc(cpus, sizeof(*zeroes));
 	if (!zeroes)
 		return -ENOMEM;
+	for (int i = 0; i < cpus; i++)
+		zeroes[i].owner = lb_backend_owner(address);
 	if (bpf_map_update_elem(a->maps->backend_cpu, &a->next_id, zeroes, BPF_ANY))
 		err = -errno;
 	free(zeroes);
@@ -166,7 +168,7 @@ static int ids_assign(struct apply *a, const struct service_config *service,
 			ids[i] = old->backend[j].id;
 		}
 		if (!kept)
-			err = id_take(a, &ids[i]);
+			err = id_take(a, address, &ids[i]);
 		if (err)
 			return err;
 	}

@@ -8,6 +8,21 @@
 
 #include "maglev.h"
 
+uint32_t lb_backend_owner(const struct ss_endpoint *endpoint)
+{
+	return slot_hash(endpoint, sizeof(*endpoint));
+}
+
+/* Of a service in the table of flows: the same after it was removed and came back. */
+static uint32_t flow_id(const struct service_config *service)
+{
+	uint32_t id = slot_hash(&service->vip, sizeof(service->vip));
+
+	if (!service->flow_table)
+		return 0;
+	return id ? id : 1;
+}
+
 static bool takes_connections(const struct backend_config *b)
 {
 	return b->state == SS_BACKEND_UP && b->weight > 0;
@@ -25,6 +40,7 @@ static void append_backends(const struct service_config *service, const uint32_t
 			continue;
 		out->backend[out->backends].endpoint = b->address;
 		out->backend[out->backends].id = ids[i];
+		out->backend[out->backends].owner = lb_backend_owner(&b->address);
 		snprintf(info->name, sizeof(info->name), "%s", b->name);
 		info->weight = b->weight;
 		info->state = b->state;
@@ -44,6 +60,7 @@ int lb_table_build(const struct service_config *service, uint32_t index, const u
 	out->index = index;
 	out->method = service->method;
 	out->source = service->source;
+	out->flow_id = flow_id(service);
 	append_backends(service, ids, true, out);
 	out->active = out->backends;
 	append_backends(service, ids, false, out);
@@ -75,6 +92,7 @@ int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint
 		.scheduler = table->scheduler,
 		.method = table->method,
 		.source = table->source,
+		.flow_table = table->flow_id != 0,
 		.backends_count = table->backends,
 	};
 

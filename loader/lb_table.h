@@ -22,6 +22,9 @@ int lb_table_build(const struct service_config *service, uint32_t index, const u
 int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint *vip,
 		       struct service_config *out);
 
+/* What tells the backend at @endpoint from another one with its id (ss_lb_backend.owner). */
+uint32_t lb_backend_owner(const struct ss_endpoint *endpoint);
+
 /* Frees what @service points to. */
 void service_config_done(struct service_config *service);
 

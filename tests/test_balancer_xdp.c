@@ -87,6 +87,7 @@ struct service_row {
 	enum ss_scheduler scheduler;
 	struct backend_row backend[BACKENDS_MAX];
 	enum ss_method method;
+	bool flow_table;
 };
 #define MAGLEV SS_SCHED_MAGLEV
 #define ROUND_ROBIN SS_SCHED_ROUND_ROBIN
@@ -1037,7 +1038,9 @@ static void maglev_second_choices(void **state)
 
 static void service_config_fill(struct service_config *service, const struct service_row *row)
 {
-	*service = (struct service_config){ .scheduler = row->scheduler, .method = row->method };
+	*service = (struct service_config){ .scheduler = row->scheduler,
+					    .method = row->method,
+					    .flow_table = row->flow_table };
 	assert_int_equal(endpoint_parse(row->vip, &service->vip), 0);
 	assert_int_equal(address_parse(ss_addr_is_v4(&service->vip.addr) ? SOURCE4 : SOURCE6,
 				       &service->source),
@@ -1345,6 +1348,223 @@ static void backend_removed(void **state)
 	assert_int_equal(services_apply(changed, ROWS(changed)), 0);
 }
 
+/* --- the flow table --------------------------------------------------------------------------- */
+
+#define PLAIN "SP" /* a SYN without options, as flow_packet() builds it */
+#define KEPT 300 /* flows that are followed */
+#define THREE4                            \
+	{                                 \
+		TWO4, UP("10.0.3.3:8080") \
+	}
+#define THREE6                               \
+	{                                    \
+		TWO6, UP("[fd00:3::3]:8080") \
+	}
+#define WITHOUT WRAPPED /* Maglev and ipip, without a flow table */
+
+/* clang-format off */
+#define FLOW_SERVICES(vip, backends)                                                               \
+	{ vip THREE, MAGLEV, backends, SS_METHOD_IPIP, true },                                     \
+	{ vip TURNS, ROUND_ROBIN, backends, SS_METHOD_GUE, true },                                 \
+	{ vip TWO, MAGLEV, backends, SS_METHOD_REWRITE, true },                                    \
+	{ vip WITHOUT, MAGLEV, backends, SS_METHOD_IPIP }
+/* clang-format on */
+
+static const struct service_row flow_services[] = {
+	FLOW_SERVICES("10.99.0.1:", THREE4),
+	FLOW_SERVICES("[fd00:99::1]:", THREE6),
+};
+
+/* A service, and what brings its connections into the table. */
+static const struct kept_row {
+	const char *service, *first;
+} kept_rows[] = { { THREE, PLAIN }, { TURNS, PLAIN }, { TWO, "A" } };
+
+static int flows_begin(void **state)
+{
+	int fd = bpf_map__fd(skel->maps.flows), asked = bpf_map__fd(skel->maps.flows_asked);
+	struct ss_lb_flow_key key;
+
+	(void)state;
+	while (!bpf_map_get_next_key(fd, NULL, &key))
+		assert_int_equal(bpf_map_delete_elem(fd, &key), 0);
+	for (__u32 i = 0, no = 0; i < ROWS(flow_services); i++)
+		assert_int_equal(bpf_map_update_elem(asked, &i, &no, BPF_ANY), 0);
+	services_apply(flow_services, 0);
+	services_apply(flow_services, ROWS(flow_services));
+	hops_fill();
+	return 0;
+}
+
+enum change { S2_DRAINS, S2_GOES, S4_COMES };
+
+static void flows_change(enum change change)
+{
+	struct service_row changed[ROWS(flow_services)];
+
+	memcpy(changed, flow_services, sizeof(changed));
+	for (size_t i = 0; i < ROWS(changed); i++) {
+		struct backend_row *b = changed[i].backend;
+
+		if (change == S2_DRAINS)
+			b[1].state = SS_BACKEND_DRAIN;
+		else if (change == S2_GOES)
+			b[1] = b[2], b[2] = (struct backend_row){};
+		else
+			b[3] = (struct backend_row)UP(changed[i].vip[0] == '[' ? "[fd00:3::4]:8080"
+									       : "10.0.3.4:8080");
+	}
+	services_apply(changed, ROWS(changed));
+	hops_fill();
+}
+
+static void flows_are_kept_by(const struct kept_row *row, bool ip6, enum change change)
+{
+	int first[KEPT];
+
+	for (unsigned flow = 0; flow < KEPT; flow++)
+		first[flow] = backend_of(ip6, row->service, flow, row->first, false);
+	flows_change(change);
+	for (unsigned flow = 0; flow < KEPT; flow++) {
+		int now = backend_of(ip6, row->service, flow, "A", false);
+
+		if (first[flow] < 1 || now != first[flow])
+			row_failed(row->service, "change %d, IPv%d flow %u: from %d to %d", change,
+				   ip6 ? 6 : 4, flow, first[flow], now);
+		if (backend_of_error(ip6, row->service, flow) != now)
+			row_failed(row->service, "flow %u: an error goes elsewhere", flow);
+	}
+	for (unsigned flow = KEPT; flow < 2 * KEPT && change != S4_COMES; flow++)
+		if (backend_of(ip6, row->service, flow, row->first, false) == 2)
+			row_failed(row->service, "a new connection goes to s2");
+}
+
+/* Whatever happens to the backends, a connection stays with its own. */
+static void flows_are_kept(void **state)
+{
+	for (size_t i = 0; i < ROWS(kept_rows); i++)
+		for (int ip6 = 0; ip6 < 2; ip6++)
+			for (enum change change = S2_DRAINS; change <= S4_COMES; change++) {
+				flows_begin(state);
+				flows_are_kept_by(&kept_rows[i], ip6, change);
+			}
+	rows_done();
+}
+
+/* What a service without the table has to expect. */
+static void flows_without_table(void **state)
+{
+	unsigned lost = 0;
+
+	(void)state;
+	for (unsigned flow = 0; flow < KEPT; flow++)
+		lost += backend_of(false, WITHOUT, flow, PLAIN, false) == 2;
+	flows_change(S2_GOES);
+	for (unsigned flow = 0; flow < KEPT; flow++)
+		assert_int_not_equal(backend_of(false, WITHOUT, flow, "A", false), 2);
+	assert_in_range(lost, KEPT / 5, KEPT / 2);
+}
+
+/* Without a hash, who is not in the table is nobody's. */
+static void flows_unknown(void **state)
+{
+	struct packet_spec spec = flow_packet(false, TURNS, 0, "A", false);
+	struct packet_buf in, out;
+
+	(void)state;
+	packet_build(&in, &spec);
+	watch_start(&counters);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_DROP);
+	watch_expect(&counters, C(drop_no_state), "unknown flow");
+	rows_done();
+}
+
+/* The SYN of @flow was @seconds ago. */
+static void flow_age(bool ip6, unsigned flow, unsigned seconds)
+{
+	struct packet_spec spec = flow_packet(ip6, TURNS, flow, "A", false);
+	int fd = bpf_map__fd(skel->maps.flows);
+	struct ss_lb_flow_key key, *prev = NULL;
+	struct ss_endpoint client;
+	struct ss_lb_flow value;
+
+	assert_int_equal(endpoint_parse(spec.src, &client), 0);
+	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key) {
+		if (!ss_addr_equal(&key.client, &client.addr) || key.port != client.port)
+			continue;
+		assert_int_equal(bpf_map_lookup_elem(fd, &key, &value), 0);
+		value.since -= seconds * 1000000000ULL;
+		assert_int_equal(bpf_map_update_elem(fd, &key, &value, BPF_EXIST), 0);
+		return;
+	}
+	fail_msg("flow %u is not in the table", flow);
+}
+
+/* A SYN sent again finds the same server; one that comes later is a new connection's. */
+static void flows_syn_again(void **state)
+{
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		int first = backend_of(ip6, TURNS, 1, PLAIN, false), next;
+
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(backend_of(ip6, TURNS, 1, PLAIN, false), first);
+		flow_age(ip6, 1, 3);
+		next = backend_of(ip6, TURNS, 1, PLAIN, false);
+		assert_int_not_equal(next, first);
+		assert_int_equal(backend_of(ip6, TURNS, 1, "A", false), next);
+	}
+}
+
+/* A connection that stays although it asked does not meet what an earlier one has left. */
+static void flows_asked(void **state)
+{
+	unsigned moved = 0;
+
+	(void)state;
+	for (unsigned flow = 0; flow < KEPT; flow++)
+		backend_of(false, TWO, flow, "A", false);
+	flows_change(S2_GOES);
+	for (unsigned flow = 0; flow < KEPT; flow++) {
+		int before = backend_of(false, TWO, flow, "A", false);
+		int syn = backend_of(false, TWO, flow, "S", false);
+
+		moved += before != syn;
+		assert_int_equal(backend_of(false, TWO, flow, "A", false), syn);
+	}
+	assert_in_range(moved, KEPT / 5, KEPT / 2); /* those that were with s2 */
+}
+
+/* A second choice is remembered, so that the connection can stay if it has to. */
+static void flows_second_choice(void **state)
+{
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++)
+		for (unsigned flow = 0; flow < KEPT; flow++) {
+			int second = backend_of(ip6, TWO, flow, "S", true);
+
+			assert_int_equal(backend_of(ip6, TWO, flow, "A", false), second);
+			assert_int_equal(backend_of_error(ip6, TWO, flow), second);
+		}
+}
+
+/* One client port, two services: two connections. */
+static void flows_apart(void **state)
+{
+	unsigned other = 0;
+
+	(void)state;
+	for (unsigned flow = 0; flow < KEPT; flow++) {
+		int turn = backend_of(false, TURNS, flow, PLAIN, false);
+		int hash = backend_of(false, THREE, flow, PLAIN, false);
+
+		assert_int_equal(backend_of(false, TURNS, flow, "A", false), turn);
+		assert_int_equal(backend_of(false, THREE, flow, "A", false), hash);
+		other += turn != hash;
+	}
+	assert_true(other > 0);
+}
+
 /* Services leave: their packets are none of ours; others on the same address stay. */
 static void services_removed(void **state)
 {
@@ -1511,6 +1731,44 @@ static void wrapped_by_kernel(void **state)
 	rows_done();
 }
 
+/* A backend is gone, and another one has its id: its connections go on, and go to it. */
+static void flow_of_lost_backend(void **state)
+{
+	struct service_row row = {
+		"10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.9:8080") }, SS_METHOD_IPIP, true
+	};
+	struct packet_case syn = { TO4(ONE, "S") }, ack = { TO4(ONE, "A") };
+	static const uint8_t a0_hop[] = { 2, 0, 0, 0, 0xa, 9 };
+	struct packet_buf in, out;
+	char src[32];
+	__u32 id;
+
+	(void)state;
+	services_apply(&row, 0);
+	services_apply(&row, 1);
+	id = backend_id(row.vip, 9);
+	packet_case_build(&in, &syn);
+	assert_int_equal(xdp_run(prog, if_nametoindex("a0"), &in, &out), XDP_TX);
+	row.backend[0] = (struct backend_row)UP("10.0.4.9:8080");
+	services_apply(&row, 1); /* takes another id, as the old one is still in use */
+	row.backend[1] = (struct backend_row)UP("10.0.6.1:8080");
+	services_apply(&row, 1);
+	assert_true(backend_id(row.vip, 9) == id || backend_id(row.vip, 1) == id);
+	for (unsigned i = 0; i < 100; i++) { /* now next hops are known for both */
+		snprintf(src, sizeof(src), "10.0.1.2:%u", 20000 + i);
+		syn.spec.src = src;
+		packet_case_build(&in, &syn);
+		assert_int_equal(xdp_run(prog, if_nametoindex("a0"), &in, &out), XDP_REDIRECT);
+	}
+	for (int i = 0; i < 2; i++) {
+		packet_case_build(&in, &ack);
+		assert_int_equal(xdp_run(prog, if_nametoindex("a0"), &in, &out), XDP_TX);
+		assert_memory_equal(out.bytes, a0_hop, 6);
+		assert_int_equal(out.bytes[out.l3 + 18], 3);
+		assert_int_equal(out.bytes[out.l3 + 19], 9);
+	}
+}
+
 static double now_seconds(void)
 {
 	struct timespec t;
@@ -1654,10 +1912,18 @@ int main(void)
 		cmocka_unit_test_setup(backends_are_counted, services_default),
 		cmocka_unit_test_setup(backend_removed, services_default),
 		cmocka_unit_test_setup(services_removed, services_default),
+		cmocka_unit_test(flows_are_kept),
+		cmocka_unit_test_setup(flows_without_table, flows_begin),
+		cmocka_unit_test_setup(flows_unknown, flows_begin),
+		cmocka_unit_test_setup(flows_syn_again, flows_begin),
+		cmocka_unit_test_setup(flows_asked, flows_begin),
+		cmocka_unit_test_setup(flows_second_choice, flows_begin),
+		cmocka_unit_test_setup(flows_apart, flows_begin),
 	};
 	const struct CMUnitTest hop_tests[] = {
 		cmocka_unit_test(next_hops),
 		cmocka_unit_test(wrapped_by_kernel),
+		cmocka_unit_test(flow_of_lost_backend),
 		cmocka_unit_test(neighbour_is_followed),
 		cmocka_unit_test(neighbour_is_confirmed),
 	};

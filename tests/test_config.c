@@ -116,6 +116,7 @@ static void balancer_of_the_manual(void **state)
 				"  - name: web6\n"
 				"    vip: \"[fd00:99::1]:80\"\n"
 				"    method: gue\n"
+				"    flow_table: no\n"
 				"    backends: [{name: s1, address: \"[fd00:1::2]:80\"}]\n"
 				"  - {name: none, vip: 10.99.0.1:81, scheduler: maglev}\n");
 	const struct service_config *web, *web6, *none;
@@ -130,6 +131,7 @@ static void balancer_of_the_manual(void **state)
 	endpoint_is(&web->vip, "10.99.0.1:80");
 	assert_int_equal(web->scheduler, SS_SCHED_ROUND_ROBIN);
 	assert_int_equal(web->method, SS_METHOD_IPIP);
+	assert_true(web->flow_table);
 	address_is(&web->source, "10.0.2.2");
 	assert_int_equal(web->backends_count, 4);
 	assert_string_equal(web->backends[0].name, "s1");
@@ -144,6 +146,7 @@ static void balancer_of_the_manual(void **state)
 	web6 = &c->balancer->services[1];
 	assert_int_equal(web6->scheduler, SS_SCHED_MAGLEV);
 	assert_int_equal(web6->method, SS_METHOD_GUE);
+	assert_false(web6->flow_table);
 	assert_false(web6->source.w[0]); /* by the routes */
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
 	none = &c->balancer->services[2];
@@ -280,7 +283,7 @@ static const struct {
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
-	  "method, backends" },
+	  "method, flow_table, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
 	  "state" },
@@ -410,6 +413,12 @@ static const struct {
 	  "f:5: services[0].scheduler: unknown value 'random'; expected maglev or round-robin" },
 	{ "unknown method", LB WEB "  method: nat64\n",
 	  "f:5: services[0].method: unknown value 'nat64'; expected rewrite, ipip or gue" },
+	{ "unknown flow_table", LB WEB "  flow_table: maybe\n",
+	  "f:5: services[0].flow_table: unknown value 'maybe'; expected yes or no" },
+	{ "plain round robin without a table",
+	  LB WEB "  scheduler: round-robin\n  method: ipip\n  flow_table: no\n",
+	  "f:7: services[0].flow_table: packets behind a SYN would not be forwarded; expected yes, "
+	  "or a scheduler that finds a connection's server by a hash" },
 	{ "bad source", "balancer:\n  interfaces: [a]\n  source: [lo]\n",
 	  "f:3: balancer.source[0]: 'lo' is not the address of a host; " SOURCE },
 	{ "multicast source", "balancer:\n  interfaces: [a]\n  source: [224.0.0.1]\n",

@@ -47,6 +47,8 @@ enum ss_backend_state {
 struct ss_lb_backend {
 	struct ss_endpoint endpoint; /* where the server listens */
 	__u32 id; /* index into the map "backend_cpu"; unique in the balancer */
+	__u32 owner; /* as in ss_lb_backend_cpu, unless the id has been given to another one */
+	__u32 pad;
 };
 
 /* What only user space needs to know of a backend. */
@@ -66,7 +68,7 @@ struct ss_lb_table {
 	__u32 backends; /* all, with those that take no new connections */
 	__u32 index; /* of this service in the maps "tables" and "turns" */
 	__u32 method; /* an ss_method */
-	__u32 pad;
+	__u32 flow_id; /* of the service in the map "flows"; 0: it does without */
 	struct ss_addr source; /* of outer headers; the service's IP version */
 	struct ss_lb_backend backend[SS_LB_SERVICE_BACKENDS];
 	__u16 slot[SS_LB_SLOTS + 3]; /* rounded up to 8 bytes */
@@ -84,10 +86,28 @@ struct ss_lb_backend_cpu {
 	__u32 ifindex;
 	__u8 dmac[6];
 	__u8 smac[6];
-	__u8 pad[8];
+	__u32 owner; /* which backend this is: a hash of its endpoint */
+	__u8 pad[4];
 };
 
-_Static_assert(sizeof(struct ss_lb_backend) == 24, "ss_lb_backend has no hidden padding");
+#define SS_LB_FLOWS 262144 /* connections that stay on the balancer, in its table of flows */
+
+/* A connection that stays on the balancer. */
+struct ss_lb_flow_key {
+	struct ss_addr client;
+	__be16 port; /* the client's */
+	__u16 pad;
+	__u32 service; /* ss_lb_table.flow_id */
+};
+
+struct ss_lb_flow {
+	struct ss_lb_backend backend; /* which has it, whether it still takes new ones or not */
+	__u64 since; /* its SYN, by CLOCK_MONOTONIC_COARSE, in ns */
+};
+
+_Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
+_Static_assert(sizeof(struct ss_lb_flow) == 40, "ss_lb_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_table) % 8 == 0, "array map elements are 8-aligned");
 _Static_assert(sizeof(struct ss_lb_backend_cpu) == 64, "one cache line");
 
