@@ -71,7 +71,8 @@ static __always_inline void flow_forget(const struct ss_lb_table *table, const s
 	if (!asked || !*asked)
 		return;
 	key = packet_flow_key(table, p);
-	(void)bpf_map_delete_elem(&flows, &key);
+	if (bpf_map_lookup_elem(&flows, &key)) /* rarely: that takes no lock */
+		(void)bpf_map_delete_elem(&flows, &key);
 }
 
 /* Does @flow know of a SYN that the one which has just come repeats? */

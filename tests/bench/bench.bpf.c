@@ -17,11 +17,19 @@ static __u32 flow;
 static __always_inline int packet_restore(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u64 *to = data, *from = (__u64 *)packet.bytes;
+	__u64 *to, *from = (__u64 *)packet.bytes;
 	__u32 n;
 
+	if (end - data !=
+	    BENCH_PACKET_LEN) { /* it was wrapped; what this costs is not subtracted */
+		if (bpf_xdp_adjust_head(ctx, end - data - BENCH_PACKET_LEN))
+			return -1;
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
 	if (data + BENCH_PACKET_LEN > end)
 		return -1;
+	to = data;
 	for (int i = 0; i < BENCH_PACKET_LEN / 8; i++)
 		to[i] = from[i];
 	n = flow++ & packet.flow_mask;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, and
- * a redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, both schedulers.
+ * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, a
+ * redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, both schedulers, and packets
+ * of connections that the balancer keeps forwarding (1 M are more than its flow table holds).
  *
  * All variants run in turn within a round, pinned to one processor; the figure is the median over the
  * rounds. Prints JSON: key -> {median, min, max, rounds}.
@@ -27,12 +28,14 @@
 
 #define ROUNDS_MAX 99
 #define BACKENDS 100
+#define SERVICES 8
 
 /* One thing to time. */
 struct variant {
 	const char *key;
 	const char *src, *dst;
 	unsigned flows; /* a power of two; 0: the empty program */
+	const char *flags; /* NULL: a SYN with a request */
 	double ns[ROUNDS_MAX];
 	double wrapper_ns[ROUNDS_MAX];
 };
@@ -43,6 +46,11 @@ struct variant {
 #define MAGLEV6 "[fd00:99::1]:80"
 #define ROUND_ROBIN4 "10.99.0.1:81"
 #define ROUND_ROBIN6 "[fd00:99::1]:81"
+/* Services with connections that stay on the balancer. */
+#define STAYING4 "10.99.0.1:84"
+#define STAYING6 "[fd00:99::1]:84"
+#define IPIP4 "10.99.0.1:82"
+#define GUE4 "10.99.0.1:83"
 #define FLOWS_64K (1 << 16)
 #define FLOWS_1M (1 << 20)
 
@@ -60,6 +68,13 @@ static struct variant variants[] = {
 	{ "xdp_rr6_1_ns", CLIENT6, ROUND_ROBIN6, 1 },
 	{ "xdp_rr6_64k_ns", CLIENT6, ROUND_ROBIN6, FLOWS_64K },
 	{ "xdp_rr6_1m_ns", CLIENT6, ROUND_ROBIN6, FLOWS_1M },
+	{ "xdp_known_1_ns", CLIENT4, STAYING4, 1, "A" },
+	{ "xdp_known_64k_ns", CLIENT4, STAYING4, FLOWS_64K, "A" },
+	{ "xdp_known_1m_ns", CLIENT4, STAYING4, FLOWS_1M, "A" },
+	{ "xdp_known6_64k_ns", CLIENT6, STAYING6, FLOWS_64K, "A" },
+	{ "xdp_ipip_64k_ns", CLIENT4, IPIP4, FLOWS_64K, "A" },
+	{ "xdp_gue_64k_ns", CLIENT4, GUE4, FLOWS_64K, "A" },
+	{ "xdp_plain_syn_64k_ns", CLIENT4, IPIP4, FLOWS_64K, "S" },
 };
 #define VARIANTS (sizeof(variants) / sizeof(*variants))
 
@@ -111,6 +126,11 @@ static double run(int prog_fd, unsigned repeat)
 	return opts.duration;
 }
 
+static void build_plain(const struct variant *v, struct packet_buf *p)
+{
+	packet_build(p, &(struct packet_spec){ .src = v->src, .dst = v->dst, .flags = v->flags });
+}
+
 static void measure(struct bench_bpf *skel, struct variant *v, unsigned round, unsigned repeat)
 {
 	struct packet_buf p;
@@ -119,19 +139,26 @@ static void measure(struct bench_bpf *skel, struct variant *v, unsigned round, u
 		v->ns[round] = run(bpf_program__fd(skel->progs.bench_empty), repeat);
 		return;
 	}
-	build_syn(v, &p);
+	if (v->flags)
+		build_plain(v, &p);
+	else
+		build_syn(v, &p);
 	memcpy(skel->bss->packet.bytes, p.bytes, BENCH_PACKET_LEN);
 	skel->bss->packet.flow_mask = v->flows - 1;
 	skel->bss->packet.ip6 = p.bytes[p.l3] >> 4 == 6;
 	v->wrapper_ns[round] = run(bpf_program__fd(skel->progs.bench_wrapper), repeat);
+	(void)run(bpf_program__fd(skel->progs.bench_balancer), v->flows); /* now they are known */
 	v->ns[round] = run(bpf_program__fd(skel->progs.bench_balancer), repeat);
 }
 
-static void service_fill(struct service_config *service, const char *vip, int scheduler)
+static void service_fill(struct service_config *service, const char *vip, int scheduler,
+			 enum ss_method method)
 {
 	bool v4 = vip[0] != '[';
 
 	service->scheduler = scheduler;
+	service->method = method;
+	service->flow_table = true;
 	endpoint_parse(vip, &service->vip);
 	snprintf(service->name, sizeof(service->name), "%s", vip);
 	service->backends = calloc(BACKENDS, sizeof(*service->backends));
@@ -152,13 +179,16 @@ static void hops_fill(const struct lb_maps *maps)
 	int cpus = libbpf_num_possible_cpus();
 	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
 
-	for (int i = 0; i < cpus; i++) {
-		each[i].fresh_until = ~0ULL;
-		each[i].ifindex = if_nametoindex("lo"); /* TEST_RUN's ingress interface */
-	}
-	for (__u32 id = 0; id < 4 * BACKENDS; id++)
+	for (__u32 id = 0; id < SERVICES * BACKENDS; id++) {
+		if (bpf_map_lookup_elem(maps->backend_cpu, &id, each))
+			die("backend_cpu");
+		for (int i = 0; i < cpus; i++) {
+			each[i].fresh_until = ~0ULL;
+			each[i].ifindex = if_nametoindex("lo"); /* TEST_RUN's ingress interface */
+		}
 		if (bpf_map_update_elem(maps->backend_cpu, &id, each, BPF_ANY))
 			die("backend_cpu");
+	}
 	free(each);
 }
 
@@ -169,19 +199,31 @@ static void setup(struct bench_bpf *skel)
 		.tables = bpf_map__fd(skel->maps.tables),
 		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
 	};
-	struct service_config services[4] = {};
+	static const struct {
+		const char *vip;
+		enum ss_scheduler scheduler;
+		enum ss_method method;
+	} rows[SERVICES] = {
+		{ MAGLEV4, SS_SCHED_MAGLEV },
+		{ MAGLEV6, SS_SCHED_MAGLEV },
+		{ ROUND_ROBIN4, SS_SCHED_ROUND_ROBIN },
+		{ ROUND_ROBIN6, SS_SCHED_ROUND_ROBIN },
+		{ STAYING4, SS_SCHED_MAGLEV },
+		{ STAYING6, SS_SCHED_MAGLEV },
+		{ IPIP4, SS_SCHED_MAGLEV, SS_METHOD_IPIP },
+		{ GUE4, SS_SCHED_MAGLEV, SS_METHOD_GUE },
+	};
+	struct service_config services[SERVICES] = {};
 	struct error err;
 
-	service_fill(&services[0], MAGLEV4, SS_SCHED_MAGLEV);
-	service_fill(&services[1], MAGLEV6, SS_SCHED_MAGLEV);
-	service_fill(&services[2], ROUND_ROBIN4, SS_SCHED_ROUND_ROBIN);
-	service_fill(&services[3], ROUND_ROBIN6, SS_SCHED_ROUND_ROBIN);
-	if (lb_services_apply(&maps, services, 4, &err) < 0) {
+	for (int i = 0; i < SERVICES; i++)
+		service_fill(&services[i], rows[i].vip, rows[i].scheduler, rows[i].method);
+	if (lb_services_apply(&maps, services, SERVICES, &err) < 0) {
 		fprintf(stderr, "bench_xdp: %s\n", err.text);
 		exit(1);
 	}
 	hops_fill(&maps);
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < SERVICES; i++)
 		free(services[i].backends);
 }
 
