@@ -10,6 +10,7 @@
 
 #include <sidestep/option.h>
 
+#include "echo.h"
 #include "encap.h"
 #include "flow.h"
 #include "forward.h"
@@ -130,7 +131,7 @@ static __always_inline const struct ss_lb_backend *quoted_backend(struct ss_lb_t
 	return is_hashed(table) ? pick(table, quoted_hash(quoted), 0) : NULL;
 }
 
-/* An ICMP packet: passed, unless it is an error about a service's connection. */
+/* An ICMP packet: passed, unless it asks for a service's address, or is an error about a connection. */
 static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 {
 	const struct ss_lb_backend *backend;
@@ -139,6 +140,11 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	struct ss_lb_table *table;
 	int action;
 
+	if (is_echo_request(p) && service_address(p)) {
+		echo_reply(p);
+		count(SS_LB_echo_answered);
+		return XDP_TX;
+	}
 	if (!icmp_quote(p, &quoted))
 		return XDP_PASS;
 	table = service_table(&quoted.local);

@@ -62,6 +62,7 @@
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
+	X(echo_answered,        "echo requests to a service's address, answered")                 \
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
 	X(drop_no_request,      "dropped: SYN without a request, and the service's method is rewrite")                                  \
 	X(drop_no_state,        "dropped: not a SYN (or an ICMP error), and the service's scheduler is not a hash") \

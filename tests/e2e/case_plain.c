@@ -197,3 +197,10 @@ void case_plain_gue(const struct family *family)
 {
 	plain_all(family, "gue");
 }
+
+/* A service's address is on no interface. */
+void case_ping(const struct family *family)
+{
+	must("c1", "ping -c 3 -i 0.01 -W 2 %s", family->vip);
+	assert_int_equal(counted("lb", "echo_answered"), 3);
+}

@@ -83,6 +83,7 @@
 	X(options_crowded, "other experimental options beside ours", ALL)                     \
 	X(no_host_programs, "a client without host programs", ALL)                            \
 	X(plain_ipip, "clients that do not ask, by IP in IP", ALL)                            \
+	X(ping, "a ping to a service's address", ALL)                                         \
 	X(backends_change, "backends come, drain and go under load", ALL)                     \
 	X(plain_gue, "clients that do not ask, by Generic UDP Encapsulation", ALL)            \
 	X(listener_first, "a server that listened before the programs were loaded", ALL)      \
