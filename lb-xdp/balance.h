@@ -16,6 +16,7 @@
 #include "forward.h"
 #include "icmp.h"
 #include "maps.h"
+#include "nat.h"
 #include "parse.h"
 #include "pick.h"
 #include "request.h"
@@ -102,19 +103,27 @@ static __always_inline int is_hashed(const struct ss_lb_table *table)
 	return table->scheduler != SS_SCHED_ROUND_ROBIN;
 }
 
+/* A next hop for one packet: for clients, of which there are too many to keep one for each. */
+static __always_inline struct ss_lb_backend_cpu *hop_once(void)
+{
+	__u32 zero = 0;
+	struct ss_lb_backend_cpu *hop = bpf_map_lookup_elem(&hop_once_cpu, &zero);
+
+	if (!hop)
+		return NULL;
+	hop->fresh_until = 0;
+	hop->confirm_at = ~0ULL; /* it is everybody's */
+	return hop;
+}
+
 /* What is kept of @backend, counters and next hop; NULL: nothing can be. */
 static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_lb_backend *backend)
 {
 	struct ss_lb_backend_cpu *state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
-	__u32 zero = 0;
 
 	if (!state || state->owner == backend->owner)
 		return state;
-	/* the backend is gone, but not its connections, and another one has its id */
-	state = bpf_map_lookup_elem(&lost_hop, &zero);
-	if (state)
-		state->fresh_until = 0;
-	return state;
+	return hop_once(); /* it is gone, but not its connections, and another one has its id */
 }
 
 /* Who has the connection that an ICMP error is about. */
@@ -150,6 +159,8 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	table = service_table(&quoted.local);
 	if (!table)
 		return XDP_PASS;
+	if (table->method == SS_METHOD_NAT)
+		return drop(SS_LB_drop_no_state);
 	backend = quoted_backend(table, &quoted);
 	if (!backend)
 		return drop(is_hashed(table) ? SS_LB_drop_no_backend : SS_LB_drop_no_state);
@@ -202,6 +213,12 @@ static __always_inline int is_known_by(const struct ss_lb_table *table, enum kin
 	return is_asking(kind) || is_hashed(table) || (kind == KIND_PLAIN_SYN && table->flow_id);
 }
 
+/* Is a packet of @kind one of the connection that @flow knows? Else a new one has its place. */
+static __always_inline int flow_goes_on(const struct ss_lb_flow *flow, enum kind kind)
+{
+	return kind == KIND_OTHER || (kind != KIND_RETRY && flow_is_young(flow));
+}
+
 /* The backend for a packet of a connection that stays on the balancer; NULL: there is none. */
 static __noinline const struct ss_lb_backend *
 balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kind)
@@ -213,7 +230,7 @@ balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kin
 	key = packet_flow_key(table, p);
 	if (table->flow_id)
 		flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && (kind == KIND_OTHER || flow_is_young(flow)))
+	if (flow && flow_goes_on(flow, kind))
 		return &flow->backend;
 	if (!is_known_by(table, kind))
 		return NULL;
@@ -223,7 +240,7 @@ balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kin
 	if (kind == KIND_OTHER)
 		flow_adopt(table, &key, backend);
 	else
-		flow_write(&key, backend);
+		flow_write(&key, backend, 0);
 	return backend;
 }
 
@@ -247,6 +264,99 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 	return action;
 }
 
+/*
+ * The SYN @p begins a connection by nat: its backend and its port are those of w->flow from now on.
+ * Returns 0, or the counter that says why there is no such connection, negated.
+ */
+static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *p, enum kind kind,
+				struct nat_work *w)
+{
+	const struct ss_lb_backend *backend = pick(table, packet_hash(p), kind == KIND_RETRY);
+
+	if (!backend)
+		return -SS_LB_drop_no_backend;
+	w->nat.client = w->client;
+	w->nat.service = p->dst;
+	w->nat.used = bpf_ktime_get_coarse_ns();
+	w->nat.seen = 0;
+	w->ends.local.addr = table->source;
+	w->ends.remote = backend->endpoint;
+	if (nat_take(&w->ends, &w->nat, packet_hash(p)))
+		return -SS_LB_drop_no_port;
+	flow_write(&w->key, backend, w->ends.local.port);
+	w->flow.backend = *backend;
+	w->flow.nat_port = w->ends.local.port;
+	return 0;
+}
+
+/* Finds the connection of @p, or begins it: w->flow. Returns 0, or a counter, negated. */
+static __noinline int nat_flow(struct ss_lb_table *table, const struct packet *p, enum kind kind,
+			       struct nat_work *w)
+{
+	struct ss_lb_flow *known;
+
+	w->client = packet_source(p);
+	w->key = packet_flow_key(table, p);
+	known = bpf_map_lookup_elem(&flows, &w->key);
+	if (known && known->nat_port && flow_goes_on(known, kind)) {
+		w->flow = *known;
+		return 0;
+	}
+	if (kind == KIND_OTHER)
+		return -SS_LB_drop_no_state;
+	return nat_begin(table, p, kind, w);
+}
+
+/*
+ * A packet to a service whose method is nat. The kernel would forward none from its own address: what it
+ * gets, to find the neighbour by, is a RST from the client, which no server answers.
+ */
+static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, struct ss_lb_table *table,
+				  enum kind kind)
+{
+	struct nat_work *w = nat_work_get();
+	struct ss_lb_backend_cpu *state;
+	int action;
+
+	if (!w)
+		return drop(SS_LB_error_map);
+	action = nat_flow(table, p, kind, w);
+	if (action)
+		return drop(-action);
+	state = backend_state(&w->flow.backend);
+	if (!state)
+		return drop(SS_LB_error_map);
+	w->ends.local.addr = table->source;
+	w->ends.local.port = w->flow.nat_port;
+	w->ends.remote = w->flow.backend.endpoint;
+	nat_to_server(p, &w->ends);
+	action = balance_forward(ctx, p, state);
+	if (action == XDP_PASS) {
+		rewrite_source(p, &w->client);
+		make_reset(p->tcp);
+	}
+	if (action != XDP_DROP)
+		count_forwarded(state, kind);
+	return action;
+}
+
+/* A packet to none of the services: a server's answer by nat, or none of ours. */
+static __noinline int balance_return(struct xdp_md *ctx, struct packet *p)
+{
+	struct ss_lb_backend_cpu *hop;
+	int action;
+
+	if (!nats_are_used() || !nat_to_client(p))
+		return XDP_PASS;
+	hop = hop_once();
+	if (!hop)
+		return drop(SS_LB_error_map);
+	action = balance_forward(ctx, p, hop);
+	if (action != XDP_DROP)
+		count(SS_LB_nat_returned);
+	return action;
+}
+
 static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
@@ -263,9 +373,11 @@ static __always_inline int balance(struct xdp_md *ctx)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
 	table = service_table(&p.dst);
 	if (!table)
-		return XDP_PASS;
+		return balance_return(ctx, &p);
 
 	kind = packet_kind(ctx, &p);
+	if (table->method == SS_METHOD_NAT)
+		return balance_nat(ctx, &p, table, kind);
 	if (kind == KIND_PLAIN_SYN && table->method == SS_METHOD_REWRITE)
 		return drop(SS_LB_drop_no_request);
 	backend = is_asking(kind) ? balance_asking(table, &p, kind)

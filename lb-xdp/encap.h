@@ -146,7 +146,7 @@ static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *p, enu
 	encap_plan(p, method, hash, &e);
 	if (encap_room(ctx, p, &e))
 		return -1;
-	p->wrapped = 1;
+	p->own_source = 1;
 	if (p->is_ip6) {
 		outer_ipv6(p->ip6, &e, from, to);
 		if (e.gue)

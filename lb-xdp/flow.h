@@ -36,9 +36,9 @@ static __always_inline struct ss_lb_flow_key packet_flow_key(const struct ss_lb_
 	return flow_key(table, &client, p->tcp->source);
 }
 
-/* From now on @backend has the connection @key. */
+/* From now on @backend has the connection @key. @nat_port: as in ss_lb_flow. */
 static __noinline void flow_write(const struct ss_lb_flow_key *key,
-				  const struct ss_lb_backend *backend)
+				  const struct ss_lb_backend *backend, __be16 nat_port)
 {
 	struct ss_lb_flow flow = {};
 
@@ -46,6 +46,7 @@ static __noinline void flow_write(const struct ss_lb_flow_key *key,
 		return;
 	flow.backend = *backend;
 	flow.since = bpf_ktime_get_coarse_ns();
+	flow.nat_port = nat_port;
 	if (bpf_map_update_elem(&flows, key, &flow, BPF_ANY))
 		count(SS_LB_error_map);
 }
@@ -59,7 +60,7 @@ static __always_inline void flow_adopt(const struct ss_lb_table *table,
 
 	if (asked && !*asked)
 		*asked = 1;
-	flow_write(key, backend);
+	flow_write(key, backend, 0);
 }
 
 /* The SYN @p asks: nothing that an earlier connection left may touch the new one's packets. */

@@ -7,7 +7,7 @@
  * answer per backend for HOP_FRESH_NS. Frames that leave by XDP do not tell the kernel that a
  * neighbour is in use; therefore one packet every HOP_CONFIRM_NS takes the kernel's way, as does
  * every packet while the neighbour is not resolved. The kernel then confirms or resolves it. A
- * wrapped packet does so only if it has to: for that, it needs the client's address.
+ * packet from the balancer's own address does so only if it has to: the kernel would not forward it.
  */
 #ifndef SIDESTEP_LB_FORWARD_H
 #define SIDESTEP_LB_FORWARD_H
@@ -34,26 +34,52 @@ enum forward_result {
 	FORWARD_TTL,
 };
 
+/* The IPv4 address @addr becomes @to. Returns what that adds to a sum. */
+static __always_inline __u64 rewrite_ipv4(struct iphdr *ip, __be32 *addr, const struct ss_addr *to)
+{
+	__u64 sum = ss_csum_diff32(*addr, to->w[3]);
+
+	ip->check = ss_csum_apply(ip->check, sum);
+	*addr = to->w[3];
+	return sum;
+}
+
+/* The same for IPv6. */
+static __always_inline __u64 rewrite_ipv6(struct in6_addr *addr, const struct ss_addr *to)
+{
+	__be32 *w = addr->in6_u.u6_addr32;
+	__u64 sum = 0;
+
+	for (int i = 0; i < 4; i++) {
+		sum += ss_csum_diff32(w[i], to->w[i]);
+		w[i] = to->w[i];
+	}
+	return sum;
+}
+
+/* @port becomes @to, and the addresses have added @sum: the checksum follows. */
+static __always_inline void rewrite_tcp(struct tcphdr *tcp, __be16 *port, __be16 to, __u64 sum)
+{
+	tcp->check = ss_csum_apply(tcp->check, sum + ss_csum_diff16(*port, to));
+	*port = to;
+}
+
 /* The destination becomes @to: addresses, ports and checksums. */
 static __always_inline void rewrite_destination(struct packet *p, const struct ss_endpoint *to)
 {
-	struct tcphdr *tcp = p->tcp;
-	__u64 sum = 0;
+	__u64 sum = p->is_ip6 ? rewrite_ipv6(&p->ip6->daddr, &to->addr)
+			      : rewrite_ipv4(p->ip4, &p->ip4->daddr, &to->addr);
 
-	if (!p->is_ip6) {
-		sum = ss_csum_diff32(p->ip4->daddr, to->addr.w[3]);
-		p->ip4->check = ss_csum_apply(p->ip4->check, sum);
-		p->ip4->daddr = to->addr.w[3];
-	} else {
-		__be32 *daddr = p->ip6->daddr.in6_u.u6_addr32;
+	rewrite_tcp(p->tcp, &p->tcp->dest, to->port, sum);
+}
 
-		for (int i = 0; i < 4; i++) {
-			sum += ss_csum_diff32(daddr[i], to->addr.w[i]);
-			daddr[i] = to->addr.w[i];
-		}
-	}
-	tcp->check = ss_csum_apply(tcp->check, sum + ss_csum_diff16(tcp->dest, to->port));
-	tcp->dest = to->port;
+/* The source becomes @to. */
+static __always_inline void rewrite_source(struct packet *p, const struct ss_endpoint *to)
+{
+	__u64 sum = p->is_ip6 ? rewrite_ipv6(&p->ip6->saddr, &to->addr)
+			      : rewrite_ipv4(p->ip4, &p->ip4->saddr, &to->addr);
+
+	rewrite_tcp(p->tcp, &p->tcp->source, to->port, sum);
 }
 
 /* One hop more. 0 if the packet has come as far as it may. */
@@ -120,7 +146,7 @@ static __always_inline enum forward_result forward(struct xdp_md *ctx, struct pa
 
 		if (result != FORWARD_TX)
 			return result;
-		if (now >= hop->confirm_at && !p->wrapped) {
+		if (now >= hop->confirm_at && !p->own_source) {
 			__u64 last = hop->confirm_at;
 
 			hop->confirm_at = now + HOP_CONFIRM_NS;

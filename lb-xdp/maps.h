@@ -67,13 +67,50 @@ struct {
 	__type(value, __u32);
 } flows_asked SEC(".maps");
 
-/* A next hop for a backend that has lost its place in "backend_cpu" to another one. */
+/*
+ * A server and a port of the balancer's address -> whose connection that is. Written by the program;
+ * otherwise as "flows".
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(map_flags, BPF_F_NO_COMMON_LRU);
+	__uint(max_entries, SS_LB_FLOWS);
+	__type(key, struct ss_flow);
+	__type(value, struct ss_lb_nat);
+} nats SEC(".maps");
+
+/* What a packet of such a connection is worked out in: kernel 6.1's stack has no room for it. */
+struct nat_work {
+	struct ss_lb_flow_key key;
+	struct ss_lb_flow flow;
+	struct ss_flow ends; /* local: the balancer; remote: the server */
+	struct ss_lb_nat nat;
+	struct ss_endpoint client;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct nat_work);
+} nat_work SEC(".maps");
+
+/* 1 once there was such a connection: until then, no packet is looked up there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} nats_used SEC(".maps");
+
+/* A next hop for one packet: see hop_once(). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct ss_lb_backend_cpu);
-} lost_hop SEC(".maps");
+} hop_once_cpu SEC(".maps");
 
 /* By backend id: counters and next hop. Written by the program; user space zeroes new ones. */
 struct {

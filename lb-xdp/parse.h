@@ -43,12 +43,12 @@ struct icmp_header {
 
 /*
  * ip6 is set if is_ip6, else ip4; tcp or icmp, by what was parsed. dst is the service endpoint, if
- * there is such a service. wrapped: the IP header is an outer one (encap.h).
+ * there is such a service. own_source: it is now from the balancer itself (encap.h, nat.h).
  */
 struct packet {
 	__u64 is_ip6; /* a scalar: the verifier does not learn from comparing packet pointers */
 	__u32 tagged; /* 1: there is a VLAN tag */
-	__u32 wrapped;
+	__u32 own_source;
 	struct ethhdr *eth;
 	struct iphdr *ip4;
 	struct ipv6hdr *ip6;

@@ -61,6 +61,11 @@ static __always_inline struct ss_addr packet_client(const struct packet *p)
 	return addr;
 }
 
+static __always_inline struct ss_endpoint packet_source(const struct packet *p)
+{
+	return (struct ss_endpoint){ .addr = packet_client(p), .port = p->tcp->source };
+}
+
 /* That of the packets which @quoted's client, the remote end, sends to the service. */
 static __always_inline __u64 quoted_hash(const struct ss_flow *quoted)
 {

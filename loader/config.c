@@ -436,6 +436,9 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	out->scheduler = scheduler;
 	out->method = method;
 	out->flow_table = !without;
+	if (without && method == SS_METHOD_NAT)
+		return fail_at(AT_KEY(at, "flow_table"), "yes",
+			       "address translation without a table");
 	if (without && method != SS_METHOD_REWRITE && scheduler == SS_SCHED_ROUND_ROBIN)
 		return fail_at(AT_KEY(at, "flow_table"),
 			       "yes, or a scheduler that finds a connection's server by a hash",

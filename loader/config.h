@@ -63,7 +63,7 @@ struct service_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint vip;
 	enum ss_scheduler scheduler; /* key "scheduler": maglev (default), round-robin */
-	enum ss_method method; /* key "method": rewrite (default), ipip, gue */
+	enum ss_method method; /* key "method": rewrite (default), ipip, gue, nat */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
 	struct backend_config *backends;

@@ -44,7 +44,7 @@ static const struct {
 	{ "services[].name", "1 to 63 bytes without blanks and slashes" },
 	{ "services[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
 	{ "services[].scheduler", "maglev or round-robin" },
-	{ "services[].method", "rewrite, ipip or gue" },
+	{ "services[].method", "rewrite, ipip, gue or nat" },
 	{ "services[].flow_table", "yes or no" },
 	{ "services[].backends",
 	  "a list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },

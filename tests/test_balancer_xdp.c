@@ -1839,6 +1839,270 @@ static void flow_of_lost_backend(void **state)
 	}
 }
 
+/* --- nat --------------------------------------------------------------------------------------- */
+
+/* Clients behind b0, backends behind a0. */
+#define NAT_SERVER(ip6) ((ip6) ? "[fd00:3::9]:8080" : "10.0.3.9:8080")
+#define NAT_CLIENT(ip6) ((ip6) ? "[fd00:4::9]:40000" : "10.0.4.9:40000")
+#define NAT_VIP(ip6) ((ip6) ? "[fd00:99::1]:81" : "10.99.0.1:81")
+
+static int nat_begin(void **state)
+{
+	static const struct service_row nat_services[] = {
+		{ "10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.9:8080") }, SS_METHOD_NAT, true },
+		{ "[fd00:99::1]:" ONE, MAGLEV, { UP("[fd00:3::9]:8080") }, SS_METHOD_NAT, true },
+	};
+	int fds[] = { bpf_map__fd(skel->maps.flows), bpf_map__fd(skel->maps.nats) };
+	uint8_t key[64];
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		while (!bpf_map_get_next_key(fds[i], NULL, key))
+			assert_int_equal(bpf_map_delete_elem(fds[i], key), 0);
+	services_apply(nat_services, 0);
+	services_apply(nat_services, 2);
+	return 0;
+}
+
+/* A packet from @src to @dst comes in by @interface: its verdict, and the packet in *@out. */
+static unsigned nat_run(const char *interface, const char *src, const char *dst, const char *flags,
+			struct packet_buf *in, struct packet_buf *out)
+{
+	packet_build(in, &(struct packet_spec){ .src = src,
+						.dst = dst,
+						.flags = flags,
+						.payload = "odd",
+						.payload_len = 3 });
+	return xdp_run(prog, if_nametoindex(interface), in, out);
+}
+
+/* What came out is @in, one hop further, from @src to @dst. */
+static void nat_expect(const char *why, const struct packet_buf *in, const struct packet_buf *out,
+		       const char *src, const char *dst)
+{
+	struct packet_buf want = *in;
+
+	want.bytes[want.l3 + (is_ip6(in) ? 7 : 8)]--;
+	memcpy(want.bytes, out->bytes, 12); /* next hops have tests of their own */
+	packet_set_src(&want, src);
+	packet_set_dst(&want, dst);
+	packet_expect(&want, out, why);
+}
+
+/* The port that a packet to a backend came from; it came from the balancer's address. */
+static unsigned nat_port(const struct packet_buf *out)
+{
+	unsigned port = out->bytes[out->l4] << 8 | out->bytes[out->l4 + 1];
+	char text[ADDRESS_TEXT_LEN];
+
+	snprintf(text, sizeof(text), is_ip6(out) ? "[" SOURCE6 "]:%u" : SOURCE4 ":%u", port);
+	assert_string_equal(packet_src(out), text);
+	return port;
+}
+
+/* A connection both ways. */
+static void nat_both_ways(void **state)
+{
+	static const char *const later[] = { "A", "PA", "FA", "R" };
+
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		struct packet_buf in, out;
+		char own[ADDRESS_TEXT_LEN];
+
+		watch_start(&counters);
+		assert_int_equal(nat_run("b0", NAT_CLIENT(ip6), NAT_VIP(ip6), "S", &in, &out),
+				 XDP_REDIRECT);
+		watch_expect(&counters, C(syn_forwarded) | C(syn_plain), "SYN");
+		assert_in_range(nat_port(&out), SS_LB_NAT_PORT,
+				SS_LB_NAT_PORT + SS_LB_NAT_PORTS - 1);
+		snprintf(own, sizeof(own), "%s", packet_src(&out));
+		nat_expect("SYN", &in, &out, own, NAT_SERVER(ip6));
+		watch_start(&counters);
+		assert_int_equal(nat_run("a0", NAT_SERVER(ip6), own, "SA", &in, &out),
+				 XDP_REDIRECT);
+		watch_expect(&counters, C(nat_returned), "SYN-ACK");
+		nat_expect("SYN-ACK", &in, &out, NAT_VIP(ip6), NAT_CLIENT(ip6));
+		for (size_t i = 0; i < ROWS(later); i++) {
+			assert_int_equal(nat_run("b0", NAT_CLIENT(ip6), NAT_VIP(ip6), later[i], &in,
+						 &out),
+					 XDP_REDIRECT);
+			nat_expect(later[i], &in, &out, own, NAT_SERVER(ip6));
+			assert_int_equal(nat_run("a0", NAT_SERVER(ip6), own, later[i], &in, &out),
+					 XDP_REDIRECT);
+			nat_expect(later[i], &in, &out, NAT_VIP(ip6), NAT_CLIENT(ip6));
+		}
+	}
+	rows_done();
+}
+
+/* What belongs to no connection. */
+static void nat_unknown(void **state)
+{
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		const char *own = ip6 ? "[" SOURCE6 "]:12345" : SOURCE4 ":12345";
+		struct packet_buf in, out;
+
+		watch_start(&counters);
+		assert_int_equal(nat_run("b0", NAT_CLIENT(ip6), NAT_VIP(ip6), "A", &in, &out),
+				 XDP_DROP);
+		watch_expect(&counters, C(drop_no_state), "unknown client");
+		watch_start(&counters);
+		assert_int_equal(nat_run("a0", NAT_SERVER(ip6), own, "SA", &in, &out), XDP_PASS);
+		watch_expect(&counters, 0, "unknown server");
+		packet_expect(&in, &out, "unknown server");
+	}
+	rows_done();
+}
+
+/* Clients share the balancer's address, and no port: each hears of its own connection. */
+static void nat_many(void **state)
+{
+	static char client[2000][ADDRESS_TEXT_LEN], own[2000][ADDRESS_TEXT_LEN];
+	static bool seen[65536];
+	struct packet_buf in, out;
+
+	(void)state;
+	for (unsigned i = 0; i < ROWS(client); i++) {
+		snprintf(client[i], sizeof(client[i]), "10.0.4.9:%u", 20000 + i);
+		assert_int_equal(nat_run("b0", client[i], NAT_VIP(0), "S", &in, &out),
+				 XDP_REDIRECT);
+		assert_false(seen[nat_port(&out)]);
+		seen[nat_port(&out)] = true;
+		snprintf(own[i], sizeof(own[i]), "%s", packet_src(&out));
+	}
+	for (unsigned i = 0; i < ROWS(client); i++) {
+		assert_int_equal(nat_run("a0", NAT_SERVER(0), own[i], "SA", &in, &out),
+				 XDP_REDIRECT);
+		assert_string_equal(packet_dst(&out), client[i]);
+	}
+}
+
+/* How long a connection that somebody else had keeps its port; @seconds ago it was seen last. */
+static const struct nat_over_row {
+	const char *why;
+	uint8_t seen;
+	unsigned seconds;
+	unsigned verdict;
+	__u64 counters;
+} nat_over_rows[] = {
+#define IN_USE XDP_DROP, C(drop_no_port)
+#define IS_FREE XDP_REDIRECT, C(syn_forwarded) | C(syn_plain)
+	{ "opening", 0, 239, IN_USE },
+	{ "opening, over", 0, 241, IS_FREE },
+	{ "open", SS_LB_NAT_ANSWERED, 7439, IN_USE },
+	{ "open, over", SS_LB_NAT_ANSWERED, 7441, IS_FREE },
+	{ "half closed by its client", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN, 61, IN_USE },
+	{ "half closed by its server", SS_LB_NAT_ANSWERED | SS_LB_NAT_SERVER_FIN, 61, IN_USE },
+	{ "closed", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN, 59, IN_USE },
+	{ "closed, over", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN, 61,
+	  IS_FREE },
+	{ "reset", SS_LB_NAT_ANSWERED | SS_LB_NAT_RESET, 0, IN_USE },
+	{ "reset, over", SS_LB_NAT_ANSWERED | SS_LB_NAT_RESET, 2, IS_FREE },
+#undef IN_USE
+#undef IS_FREE
+};
+
+/* Every port is somebody else's. */
+static void nats_fill(const struct nat_over_row *row)
+{
+	struct ss_flow key = {};
+	struct ss_lb_nat nat = { .seen = row->seen };
+	struct timespec now;
+
+	assert_int_equal(endpoint_parse("10.0.4.77:7", &nat.client), 0);
+	assert_int_equal(endpoint_parse(NAT_VIP(0), &nat.service), 0);
+	assert_int_equal(address_parse(SOURCE4, &key.local.addr), 0);
+	assert_int_equal(endpoint_parse(NAT_SERVER(0), &key.remote), 0);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	nat.used = (now.tv_sec - row->seconds) * 1000000000ULL + now.tv_nsec;
+	for (unsigned i = 0; i < SS_LB_NAT_PORTS; i++) {
+		key.local.port = SS_BE16(SS_LB_NAT_PORT + i);
+		assert_int_equal(
+			bpf_map_update_elem(bpf_map__fd(skel->maps.nats), &key, &nat, BPF_ANY), 0);
+	}
+}
+
+static void nat_over(void **state)
+{
+	for (size_t i = 0; i < ROWS(nat_over_rows); i++) {
+		const struct nat_over_row *row = &nat_over_rows[i];
+		struct packet_buf in, out;
+		unsigned verdict;
+
+		nat_begin(state);
+		nats_fill(row);
+		watch_start(&counters);
+		verdict = nat_run("b0", NAT_CLIENT(0), NAT_VIP(0), "S", &in, &out);
+		if (verdict != row->verdict)
+			row_failed(row->why, "verdict %u, not %u", verdict, row->verdict);
+		watch_expect(&counters, row->counters, row->why);
+	}
+	rows_done();
+}
+
+/* What is seen of a connection, by its packets both ways. */
+static void nat_notes(void **state)
+{
+	static const struct {
+		bool server;
+		const char *flags;
+		uint8_t seen;
+	} steps[] = {
+		{ false, "S", 0 },
+		{ true, "SA", SS_LB_NAT_ANSWERED },
+		{ false, "PA", SS_LB_NAT_ANSWERED },
+		{ false, "FA", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN },
+		{ true, "FA", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN },
+		{ false, "R",
+		  SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN |
+			  SS_LB_NAT_RESET },
+		{ false, "S", 0 }, /* the same SYN, or another connection: anew */
+	};
+	char own[ADDRESS_TEXT_LEN] = "";
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(steps); i++) {
+		struct packet_buf in, out;
+		struct ss_lb_nat nat;
+		struct ss_flow key;
+
+		if (i == ROWS(steps) - 1) /* its SYN was long ago */
+			nat_begin(state);
+		assert_int_equal(steps[i].server ? nat_run("a0", NAT_SERVER(0), own, steps[i].flags,
+							   &in, &out)
+						 : nat_run("b0", NAT_CLIENT(0), NAT_VIP(0),
+							   steps[i].flags, &in, &out),
+				 XDP_REDIRECT);
+		if (!steps[i].server)
+			snprintf(own, sizeof(own), "%s", packet_src(&out));
+		assert_int_equal(endpoint_parse(own, &key.local), 0);
+		assert_int_equal(endpoint_parse(NAT_SERVER(0), &key.remote), 0);
+		assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.nats), &key, &nat), 0);
+		assert_int_equal(nat.seen, steps[i].seen);
+	}
+}
+
+/* To find the neighbour, the kernel gets a packet that it forwards and no server answers. */
+static void nat_by_kernel(void **state)
+{
+	static const struct service_row unresolved = {
+		"10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.77:8080") }, SS_METHOD_NAT, true
+	};
+	struct packet_buf in, want, out;
+
+	(void)state;
+	services_apply(&unresolved, 0);
+	services_apply(&unresolved, 1);
+	assert_int_equal(nat_run("b0", NAT_CLIENT(0), NAT_VIP(0), "S", &in, &out), XDP_PASS);
+	want = in;
+	want.bytes[want.l4 + 13] = 4; /* RST */
+	packet_set_dst(&want, "10.0.3.77:8080");
+	packet_expect(&want, &out, "to the kernel");
+	rows_done();
+}
+
 static double now_seconds(void)
 {
 	struct timespec t;
@@ -1995,6 +2259,12 @@ int main(void)
 		cmocka_unit_test(next_hops),
 		cmocka_unit_test(wrapped_by_kernel),
 		cmocka_unit_test(flow_of_lost_backend),
+		cmocka_unit_test_setup(nat_both_ways, nat_begin),
+		cmocka_unit_test_setup(nat_unknown, nat_begin),
+		cmocka_unit_test_setup(nat_many, nat_begin),
+		cmocka_unit_test(nat_over),
+		cmocka_unit_test_setup(nat_notes, nat_begin),
+		cmocka_unit_test_setup(nat_by_kernel, nat_begin),
 		cmocka_unit_test(neighbour_is_followed),
 		cmocka_unit_test(neighbour_is_confirmed),
 	};

@@ -62,10 +62,12 @@
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
+	X(nat_returned,         "packets of servers, sent to clients as the service's")            \
 	X(echo_answered,        "echo requests to a service's address, answered")                 \
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
 	X(drop_no_request,      "dropped: SYN without a request, and the service's method is rewrite")                                  \
 	X(drop_no_state,        "dropped: not a SYN (or an ICMP error), and the service's scheduler is not a hash") \
+	X(drop_no_port,         "dropped: SYN, and no port of the balancer's address is free for its server") \
 	X(drop_no_backend,      "dropped: no backend is up")                                       \
 	X(drop_no_route,        "dropped: no route to the backend")                                \
 	X(drop_no_forwarding,   "dropped: IP forwarding is off on the interface")                  \

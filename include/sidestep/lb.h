@@ -26,13 +26,14 @@ enum ss_scheduler {
 };
 
 /*
- * How packets get to a backend, by their names in the configuration. SYNs with a request are
- * rewritten in any case: it is what redirected connections need, and all they need.
+ * How packets get to a backend, by their names in the configuration. Without nat, SYNs with a request
+ * are rewritten in any case: it is what redirected connections need, and all they need.
  */
 #define SS_METHODS(X)         \
 	X(REWRITE, "rewrite") \
 	X(IPIP, "ipip")       \
-	X(GUE, "gue")
+	X(GUE, "gue")         \
+	X(NAT, "nat")
 
 #define SS_METHOD_ENUM(name, text) SS_METHOD_##name,
 enum ss_method { SS_METHODS(SS_METHOD_ENUM) SS_METHOD_MAX };
@@ -103,11 +104,33 @@ struct ss_lb_flow_key {
 struct ss_lb_flow {
 	struct ss_lb_backend backend; /* which has it, whether it still takes new ones or not */
 	__u64 since; /* its SYN, by CLOCK_MONOTONIC_COARSE, in ns */
+	__be16 nat_port; /* of the balancer's address, which the backend knows it by; 0: the client's */
+	__u8 pad[6];
+};
+
+/* Ports of the balancer's own address that stand for connections of clients, for each backend. */
+#define SS_LB_NAT_PORT 10240
+#define SS_LB_NAT_PORTS 16384
+
+/* What was seen of a connection with such a port. */
+#define SS_LB_NAT_ANSWERED 1
+#define SS_LB_NAT_CLIENT_FIN 2
+#define SS_LB_NAT_SERVER_FIN 4
+#define SS_LB_NAT_RESET 8
+
+/* Whose a server's packets to the balancer's own address are; found by an ss_flow, local the balancer. */
+struct ss_lb_nat {
+	struct ss_endpoint client;
+	struct ss_endpoint service;
+	__u64 used; /* when a packet came by last, by CLOCK_MONOTONIC_COARSE, in ns */
+	__u8 seen; /* SS_LB_NAT_* */
+	__u8 pad[7];
 };
 
 _Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
-_Static_assert(sizeof(struct ss_lb_flow) == 40, "ss_lb_flow has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_flow) == 48, "ss_lb_flow has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_nat) == 56, "ss_lb_nat has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_table) % 8 == 0, "array map elements are 8-aligned");
 _Static_assert(sizeof(struct ss_lb_backend_cpu) == 64, "one cache line");
 

@@ -198,6 +198,69 @@ void case_plain_gue(const struct family *family)
 	plain_all(family, "gue");
 }
 
+/* --- servers that have nothing of ours ---------------------------------------------------------- */
+
+/* One after the other, from a client that @dial makes. */
+static void nat_talks(const struct family *family, void (*dial)(struct talk *talk))
+{
+	struct talk *talks[] = {
+		talk_new(family, PORT_ONE, echo_client, echo_server),
+		talk_new(family, PORT_ONE, listens_first, speaks_first),
+		talk_new(family, PORT_ONE, sends_until_reset, leaves),
+	};
+
+	for (size_t i = 0; i < sizeof(talks) / sizeof(*talks); i++) {
+		talk_serve(talks[i]);
+		dial(talks[i]);
+		talk_finish(talks[i]);
+	}
+}
+
+static void nat_stream(const struct family *family)
+{
+	struct talk *stream = stream_new(family, 2 * MB); /* all of it is captured */
+
+	capture_clear();
+	talk_serve(stream);
+	talk_dial_outside(stream);
+	stream_finish(stream);
+	capture_clear();
+}
+
+/* Whether the client asks or not: the server knows nothing of it, and all crosses the balancer. */
+void case_plain_nat(const struct family *family)
+{
+	host_unload("s1");
+	method_begin("nat");
+	nat_talks(family, talk_dial_outside);
+	nat_stream(family);
+	plain_refused(family);
+	/* the first is sent again if the balancer has to find its neighbour */
+	assert_in_range(counted("lb", "syn_plain"), 5, 6);
+	assert_true(counted("lb", "nat_returned") > 100);
+	nat_talks(family, talk_dial);
+	expect_outcome("c1", "client_no_grant", 3);
+	method_end();
+	host_load("s1", CONFIG_SERVER);
+}
+
+/*
+ * A server with host programs behind such a balancer: who asked is redirected (IPv6 requests do not
+ * say who the client is: they are not), who did not is carried both ways.
+ */
+void case_nat_redirected(const struct family *family)
+{
+	bool v6 = family->af == AF_INET6;
+
+	method_begin("nat");
+	nat_talks(family, talk_dial);
+	expect_outcome("c1", v6 ? "client_no_grant" : "client_direct", 3);
+	expect_outcome("s1", v6 ? "server_source_changed" : "server_direct", 3);
+	nat_talks(family, talk_dial_outside);
+	assert_in_range(counted("lb", "syn_plain"), 3, 4);
+	method_end();
+}
+
 /* A service's address is on no interface. */
 void case_ping(const struct family *family)
 {

@@ -5,112 +5,114 @@
 
 #include "talk.h"
 
-#define E2E_CASES(X)                                                                          \
-	X(bulk, "100 MB each way", ALL)                                                       \
-	X(parallel, "1000 connections at once", ALL)                                          \
-	X(client_half_closes, "the client closes its half", ALL)                              \
-	X(server_half_closes, "the server closes its half", ALL)                              \
-	X(server_resets, "the server resets", ALL)                                            \
-	X(data_after_close, "data for a closed socket is answered by a RST", ALL)             \
-	X(last_ack, "the last ACK comes from a TIME_WAIT socket", ALL)                        \
-	X(endings, "connections that end badly", ALL)                                         \
-	X(port_again, "a restarted client uses the same port", ALL)                           \
-	X(fin_again, "a FIN is sent again, into TIME_WAIT", ALL)                              \
-	X(idle, "idle for 3 seconds, with and without keepalive", ALL)                        \
-	X(server_first, "the server speaks first", ALL)                                       \
-	X(refused, "nobody listens on the server's port", ALL)                                \
-	X(rejected, "the server's firewall rejects the connection", ALL)                      \
-	X(names, "names of both ends", ALL)                                                   \
-	X(families, "mapped addresses and dual-stack listeners", ALL)                         \
-	X(collision, "two services, one 4-tuple at the server", ALL)                          \
-	X(collision_direct, "a direct connection with the 4-tuple of a redirected one", ALL)  \
-	X(collision_reverse, "a redirected connection with the 4-tuple of a direct one", ALL) \
-	X(collision_many, "10000 connections to two services on the same servers", ALL)       \
-	X(syn_retried, "a retransmitted SYN reaches another server", ALL)                     \
-	X(balancer_stops, "the balancer stops during a transfer", ALL)                        \
-	X(balancer_lost, "the balancer's link goes down during a transfer", ALL)              \
-	X(backend_removed, "the backend is drained and removed during a transfer", ALL)       \
-	X(next_hop_other, "service and server lie behind different routers", ALL)             \
-	X(next_hop_moves, "the route to service and server changes", ALL)                     \
-	X(next_hop_parts, "the route to the server changes, that to the service stays", ALL)  \
-	X(next_hop_mac, "the routers' MAC addresses change", ALL)                             \
-	X(next_hop_mac_same, "the router's MAC address changes", ALL)                         \
-	X(next_hop_stale, "the router's neighbour entry gets stale, and lost", ALL)           \
-	X(next_hop_interface, "service and server are reached by two interfaces", ALL)        \
-	X(self, "a server that dials its own service", ALL)                                   \
-	X(self_only, "the only server of a service dials it", ALL)                            \
-	X(blocked_client_first, "no direct path, the client speaks first", ALL)               \
-	X(blocked_server_first, "no direct path, the server speaks first", ALL)               \
-	X(blocked_again, "no direct path, found out by another connection", ALL)              \
-	X(blocked_data, "a direct path that carries small packets only", ALL)                 \
-	X(blocked_balancer, "the balancer path carries SYNs only", ALL)                       \
-	X(blocked_retry, "no direct path to the second choice", ALL)                          \
-	X(blocked_cookie, "no direct path to a server that answers with SYN cookies", ALL)    \
-	X(blocked_later, "the direct path fails during a transfer", ALL)                      \
-	X(path_mtu, "the way to the server is narrower than its links", ALL)                  \
-	X(path_mtu_server, "the way to the client is narrower than its links", ALL)           \
-	X(path_mtu_forgotten, "the same, and other connections have taken the hints", ALL)    \
-	X(firewall, "a stateful firewall on client and server", ALL)                          \
-	X(own_source, "a network that drops spoofed sources", ALL)                            \
-	X(strict_life, "what a client knows of strict replies goes in time", STRICT)          \
-	X(strict_reused, "a port with strict replies is used anew", STRICT)                   \
-	X(strict_full, "no room for strict replies", STRICT)                                  \
-	X(fast_open, "TCP Fast Open", ALL)                                                    \
-	X(fast_open_refused, "a Fast Open cookie that is not valid any more", ONLY_IPV4)      \
-	X(fast_open_lost, "the SYN-ACK to data in a SYN is lost", ONLY_IPV4)                  \
-	X(fast_open_ambiguous, "a SYN with data that two services could mean", ONLY_IPV4)     \
-	X(fast_open_closed, "the server closes before the client has acknowledged anything",  \
-	  ONLY_IPV4)                                                                          \
-	X(mptcp, "Multipath TCP with more addresses of both sides", ONLY_IPV4)                \
-	X(mptcp_client, "a client alone speaks Multipath TCP", ONLY_IPV4)                     \
-	X(mptcp_server, "a server alone speaks Multipath TCP", ALL)                           \
-	X(md5_direct, "TCP MD5 to the server's own address", ALL)                             \
-	X(md5_service, "TCP MD5 to a service whose address the server has", ALL)              \
-	X(nat_destination, "a balancer that translates the destination", ALL)                 \
-	X(nat_both, "a balancer that translates source and destination", ALL)                 \
-	X(nat_plain, "such a balancer, and a client without host programs", ALL)              \
-	X(nat_untrusted, "such a balancer that is not trusted", ONCE)                         \
-	X(nat_old_listener, "such a balancer, and a listener that cannot grant", ALL)         \
-	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                          \
-	X(request_stripped, "a middlebox removes requests", ALL)                              \
-	X(request_dropped, "a middlebox drops what carries a request", ALL)                   \
-	X(request_reflected, "a middlebox reflects requests", ALL)                            \
-	X(grant_stripped, "a middlebox removes grants", ALL)                                  \
-	X(grant_lost, "the same, and a balancer that knows nothing of the connection", ONCE)  \
-	X(grant_lost_reset, "the same, and a server that knows nothing of it", ONCE)          \
-	X(nat_blocked, "such a balancer, and no direct path", ONCE)                           \
-	X(options_moved, "our options before those of others", ALL)                           \
-	X(options_crowded, "other experimental options beside ours", ALL)                     \
-	X(no_host_programs, "a client without host programs", ALL)                            \
-	X(plain_ipip, "clients that do not ask, by IP in IP", ALL)                            \
-	X(ping, "a ping to a service's address", ALL)                                         \
-	X(backends_change, "backends come, drain and go under load", ALL)                     \
-	X(plain_gue, "clients that do not ask, by Generic UDP Encapsulation", ALL)            \
-	X(listener_first, "a server that listened before the programs were loaded", ALL)      \
-	X(adopted_callbacks, "a listener that was there first costs no calls for data", ALL)  \
-	X(served_later, "a server that listened before its service was configured", ALL)      \
-	X(must_restart, "listeners that status shows as too old", ALL)                        \
-	X(not_served, "a service that the server is not configured for", ALL)                 \
-	X(checksums, "checksums finished by the hosts, not left to the link", ALL)            \
-	X(out_of_range, "a grant outside of the client's backends", ALL)                      \
-	X(forged_grants, "grants that no server gave", ALL)                                   \
-	X(forged_again, "a SYN-ACK again, with other numbers", ALL)                           \
-	X(forged_requests, "requests that no client made", ALL)                               \
-	X(syn_cookie, "a server that answers with SYN cookies", ALL)                          \
-	X(cookie_ack_lost, "SYN cookies, and the third ACK is lost", ALL)                     \
-	X(cookie_retried, "SYN cookies, and the first SYN is lost", ALL)                      \
-	X(cookie_plain, "SYN cookies for somebody who dials the server itself", ALL)          \
-	X(cookie_stripped, "SYN cookies, and requests are removed behind the SYN", ALL)       \
-	X(cookie_dropped, "SYN cookies, and requests behind the SYN are dropped", ALL)        \
-	X(cookie_refused, "SYN cookies, and a grant outside of the client's backends", ALL)   \
-	X(cookie_flood, "connections during a SYN flood", ALL)                                \
-	X(host_up_again, "new configuration during a transfer", ALL)                          \
-	X(host_down_refused, "unloading while a connection needs the programs", ALL)          \
-	X(listener_stays, "programs are exchanged under a listening server", ALL)             \
-	X(other_programs, "other people's TC and cgroup programs", ALL)                       \
-	X(twice, "packets that meet the egress program twice", ALL)                           \
-	X(clsact, "programs attached by clsact", ALL)                                         \
-	X(other_xdp, "another program in the XDP dispatcher", ONCE)                           \
+#define E2E_CASES(X)                                                                              \
+	X(bulk, "100 MB each way", ALL)                                                           \
+	X(parallel, "1000 connections at once", ALL)                                              \
+	X(client_half_closes, "the client closes its half", ALL)                                  \
+	X(server_half_closes, "the server closes its half", ALL)                                  \
+	X(server_resets, "the server resets", ALL)                                                \
+	X(data_after_close, "data for a closed socket is answered by a RST", ALL)                 \
+	X(last_ack, "the last ACK comes from a TIME_WAIT socket", ALL)                            \
+	X(endings, "connections that end badly", ALL)                                             \
+	X(port_again, "a restarted client uses the same port", ALL)                               \
+	X(fin_again, "a FIN is sent again, into TIME_WAIT", ALL)                                  \
+	X(idle, "idle for 3 seconds, with and without keepalive", ALL)                            \
+	X(server_first, "the server speaks first", ALL)                                           \
+	X(refused, "nobody listens on the server's port", ALL)                                    \
+	X(rejected, "the server's firewall rejects the connection", ALL)                          \
+	X(names, "names of both ends", ALL)                                                       \
+	X(families, "mapped addresses and dual-stack listeners", ALL)                             \
+	X(collision, "two services, one 4-tuple at the server", ALL)                              \
+	X(collision_direct, "a direct connection with the 4-tuple of a redirected one", ALL)      \
+	X(collision_reverse, "a redirected connection with the 4-tuple of a direct one", ALL)     \
+	X(collision_many, "10000 connections to two services on the same servers", ALL)           \
+	X(syn_retried, "a retransmitted SYN reaches another server", ALL)                         \
+	X(balancer_stops, "the balancer stops during a transfer", ALL)                            \
+	X(balancer_lost, "the balancer's link goes down during a transfer", ALL)                  \
+	X(backend_removed, "the backend is drained and removed during a transfer", ALL)           \
+	X(next_hop_other, "service and server lie behind different routers", ALL)                 \
+	X(next_hop_moves, "the route to service and server changes", ALL)                         \
+	X(next_hop_parts, "the route to the server changes, that to the service stays", ALL)      \
+	X(next_hop_mac, "the routers' MAC addresses change", ALL)                                 \
+	X(next_hop_mac_same, "the router's MAC address changes", ALL)                             \
+	X(next_hop_stale, "the router's neighbour entry gets stale, and lost", ALL)               \
+	X(next_hop_interface, "service and server are reached by two interfaces", ALL)            \
+	X(self, "a server that dials its own service", ALL)                                       \
+	X(self_only, "the only server of a service dials it", ALL)                                \
+	X(blocked_client_first, "no direct path, the client speaks first", ALL)                   \
+	X(blocked_server_first, "no direct path, the server speaks first", ALL)                   \
+	X(blocked_again, "no direct path, found out by another connection", ALL)                  \
+	X(blocked_data, "a direct path that carries small packets only", ALL)                     \
+	X(blocked_balancer, "the balancer path carries SYNs only", ALL)                           \
+	X(blocked_retry, "no direct path to the second choice", ALL)                              \
+	X(blocked_cookie, "no direct path to a server that answers with SYN cookies", ALL)        \
+	X(blocked_later, "the direct path fails during a transfer", ALL)                          \
+	X(path_mtu, "the way to the server is narrower than its links", ALL)                      \
+	X(path_mtu_server, "the way to the client is narrower than its links", ALL)               \
+	X(path_mtu_forgotten, "the same, and other connections have taken the hints", ALL)        \
+	X(firewall, "a stateful firewall on client and server", ALL)                              \
+	X(own_source, "a network that drops spoofed sources", ALL)                                \
+	X(strict_life, "what a client knows of strict replies goes in time", STRICT)              \
+	X(strict_reused, "a port with strict replies is used anew", STRICT)                       \
+	X(strict_full, "no room for strict replies", STRICT)                                      \
+	X(fast_open, "TCP Fast Open", ALL)                                                        \
+	X(fast_open_refused, "a Fast Open cookie that is not valid any more", ONLY_IPV4)          \
+	X(fast_open_lost, "the SYN-ACK to data in a SYN is lost", ONLY_IPV4)                      \
+	X(fast_open_ambiguous, "a SYN with data that two services could mean", ONLY_IPV4)         \
+	X(fast_open_closed, "the server closes before the client has acknowledged anything",      \
+	  ONLY_IPV4)                                                                              \
+	X(mptcp, "Multipath TCP with more addresses of both sides", ONLY_IPV4)                    \
+	X(mptcp_client, "a client alone speaks Multipath TCP", ONLY_IPV4)                         \
+	X(mptcp_server, "a server alone speaks Multipath TCP", ALL)                               \
+	X(md5_direct, "TCP MD5 to the server's own address", ALL)                                 \
+	X(md5_service, "TCP MD5 to a service whose address the server has", ALL)                  \
+	X(nat_destination, "a balancer that translates the destination", ALL)                     \
+	X(nat_both, "a balancer that translates source and destination", ALL)                     \
+	X(nat_plain, "such a balancer, and a client without host programs", ALL)                  \
+	X(nat_untrusted, "such a balancer that is not trusted", ONCE)                             \
+	X(nat_old_listener, "such a balancer, and a listener that cannot grant", ALL)             \
+	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                              \
+	X(request_stripped, "a middlebox removes requests", ALL)                                  \
+	X(request_dropped, "a middlebox drops what carries a request", ALL)                       \
+	X(request_reflected, "a middlebox reflects requests", ALL)                                \
+	X(grant_stripped, "a middlebox removes grants", ALL)                                      \
+	X(grant_lost, "the same, and a balancer that knows nothing of the connection", ONCE)      \
+	X(grant_lost_reset, "the same, and a server that knows nothing of it", ONCE)              \
+	X(nat_blocked, "such a balancer, and no direct path", ONCE)                               \
+	X(options_moved, "our options before those of others", ALL)                               \
+	X(options_crowded, "other experimental options beside ours", ALL)                         \
+	X(no_host_programs, "a client without host programs", ALL)                                \
+	X(plain_ipip, "clients that do not ask, by IP in IP", ALL)                                \
+	X(plain_nat, "servers without host programs, by address translation", ALL)                \
+	X(nat_redirected, "the balancer translates addresses, the server has host programs", ALL) \
+	X(ping, "a ping to a service's address", ALL)                                             \
+	X(backends_change, "backends come, drain and go under load", ALL)                         \
+	X(plain_gue, "clients that do not ask, by Generic UDP Encapsulation", ALL)                \
+	X(listener_first, "a server that listened before the programs were loaded", ALL)          \
+	X(adopted_callbacks, "a listener that was there first costs no calls for data", ALL)      \
+	X(served_later, "a server that listened before its service was configured", ALL)          \
+	X(must_restart, "listeners that status shows as too old", ALL)                            \
+	X(not_served, "a service that the server is not configured for", ALL)                     \
+	X(checksums, "checksums finished by the hosts, not left to the link", ALL)                \
+	X(out_of_range, "a grant outside of the client's backends", ALL)                          \
+	X(forged_grants, "grants that no server gave", ALL)                                       \
+	X(forged_again, "a SYN-ACK again, with other numbers", ALL)                               \
+	X(forged_requests, "requests that no client made", ALL)                                   \
+	X(syn_cookie, "a server that answers with SYN cookies", ALL)                              \
+	X(cookie_ack_lost, "SYN cookies, and the third ACK is lost", ALL)                         \
+	X(cookie_retried, "SYN cookies, and the first SYN is lost", ALL)                          \
+	X(cookie_plain, "SYN cookies for somebody who dials the server itself", ALL)              \
+	X(cookie_stripped, "SYN cookies, and requests are removed behind the SYN", ALL)           \
+	X(cookie_dropped, "SYN cookies, and requests behind the SYN are dropped", ALL)            \
+	X(cookie_refused, "SYN cookies, and a grant outside of the client's backends", ALL)       \
+	X(cookie_flood, "connections during a SYN flood", ALL)                                    \
+	X(host_up_again, "new configuration during a transfer", ALL)                              \
+	X(host_down_refused, "unloading while a connection needs the programs", ALL)              \
+	X(listener_stays, "programs are exchanged under a listening server", ALL)                 \
+	X(other_programs, "other people's TC and cgroup programs", ALL)                           \
+	X(twice, "packets that meet the egress program twice", ALL)                               \
+	X(clsact, "programs attached by clsact", ALL)                                             \
+	X(other_xdp, "another program in the XDP dispatcher", ONCE)                               \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)
