@@ -99,7 +99,7 @@ static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, e
 /* Can packets other than SYNs be sent on without anything known of their connection? */
 static __always_inline int is_hashed(const struct ss_lb_table *table)
 {
-	return table->scheduler != SS_SCHED_ROUND_ROBIN;
+	return ss_scheduler_is_hash(table->scheduler);
 }
 
 /* What is kept of @backend, counters and next hop; NULL: nothing can be. */
@@ -128,7 +128,7 @@ static __always_inline const struct ss_lb_backend *quoted_backend(struct ss_lb_t
 		flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow)
 		return &flow->backend;
-	return is_hashed(table) ? pick(table, quoted_hash(quoted), 0) : NULL;
+	return is_hashed(table) ? pick(table, quoted_hash(table, quoted), 0) : NULL;
 }
 
 /* An ICMP packet: passed, unless it asks for a service's address, or is an error about a connection. */
@@ -179,7 +179,8 @@ static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct pa
 static __always_inline const struct ss_lb_backend *
 balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind)
 {
-	const struct ss_lb_backend *backend = pick(table, packet_hash(p), kind == KIND_RETRY);
+	const struct ss_lb_backend *backend =
+		pick(table, choice_hash(table, p), kind == KIND_RETRY);
 	struct ss_lb_flow_key key;
 
 	if (!table->flow_id || !backend)
@@ -217,7 +218,7 @@ balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kin
 		return &flow->backend;
 	if (!is_known_by(table, kind))
 		return NULL;
-	backend = pick(table, packet_hash(p), 0);
+	backend = pick(table, choice_hash(table, p), 0);
 	if (!backend || !table->flow_id)
 		return backend;
 	if (kind == KIND_OTHER)

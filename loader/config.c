@@ -414,7 +414,11 @@ static const char *const methods[] = { SS_METHODS(METHOD_TEXT) };
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
-	static const char *const schedulers[] = { "maglev", "round-robin" };
+	static const char *const schedulers[] = {
+#define NAME(id, name, hashed, choose, fill) name,
+		SS_SCHEDULERS(NAME)
+#undef NAME
+	};
 	static const char *const yes_no[] = { "yes", "no" };
 	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0;
 	int ret;
@@ -423,8 +427,8 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (!ret)
 		ret = endpoint_convert(AT_KEY(at, "vip"), raw->vip, &out->vip);
 	if (!ret)
-		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, schedulers, 2,
-				     &scheduler);
+		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, schedulers,
+				     SS_SCHED_MAX, &scheduler);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "method"), raw->method, methods, SS_METHOD_MAX,
 				     &method);
@@ -436,7 +440,7 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	out->scheduler = scheduler;
 	out->method = method;
 	out->flow_table = !without;
-	if (without && method != SS_METHOD_REWRITE && scheduler == SS_SCHED_ROUND_ROBIN)
+	if (without && method != SS_METHOD_REWRITE && !ss_scheduler_is_hash(scheduler))
 		return fail_at(AT_KEY(at, "flow_table"),
 			       "yes, or a scheduler that finds a connection's server by a hash",
 			       "packets behind a SYN would not be forwarded");

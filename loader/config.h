@@ -62,7 +62,7 @@ struct backend_config {
 struct service_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint vip;
-	enum ss_scheduler scheduler; /* key "scheduler": maglev (default), round-robin */
+	enum ss_scheduler scheduler; /* key "scheduler": SS_SCHEDULERS; maglev (default) */
 	enum ss_method method; /* key "method": rewrite (default), ipip, gue */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */

@@ -7,7 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sidestep/lb.h>
+
 #include "yaml_line.h"
+
+/* ", maglev, round-robin, ..." */
+#define SCHEDULER_NAME(id, name, hashed, choose, fill) ", " name
+#define SCHEDULER_NAMES SS_SCHEDULERS(SCHEDULER_NAME)
 
 /*
  * What is expected where: the end of every error message. "[]" stands for any list item. The
@@ -43,7 +49,7 @@ static const struct {
 	{ "services[]", "a mapping with the keys name, vip and backends" },
 	{ "services[].name", "1 to 63 bytes without blanks and slashes" },
 	{ "services[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
-	{ "services[].scheduler", "maglev or round-robin" },
+	{ "services[].scheduler", &SCHEDULER_NAMES[2] },
 	{ "services[].method", "rewrite, ipip or gue" },
 	{ "services[].flow_table", "yes or no" },
 	{ "services[].backends",

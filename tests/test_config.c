@@ -98,6 +98,26 @@ static void host_of_the_manual(void **state)
 	config_free(c);
 }
 
+static void every_scheduler(void **state)
+{
+	static const char *const names[] = { "maglev", "round-robin", "random", "source-hash" };
+	char text[256];
+
+	(void)state;
+	assert_int_equal(sizeof(names) / sizeof(*names), SS_SCHED_MAX);
+	for (unsigned i = 0; i < SS_SCHED_MAX; i++) {
+		struct config *c;
+
+		snprintf(text, sizeof(text),
+			 "balancer: {interfaces: [eth0]}\n"
+			 "services: [{name: a, vip: \"10.99.0.1:1\", scheduler: %s}]\n",
+			 names[i]);
+		c = good(text);
+		assert_int_equal(c->balancer->services[0].scheduler, i);
+		config_free(c);
+	}
+}
+
 static void balancer_of_the_manual(void **state)
 {
 	struct config *c = good("balancer:\n"
@@ -409,8 +429,9 @@ static const struct {
 	  "f:4: services[0].vip: 'www:80' is not an address and port; " VIP },
 	{ "vip port 0", LB "- name: web\n  vip: \"[fd00::1]:0\"\n",
 	  "f:4: services[0].vip: '[fd00::1]:0' is not an address and port; " VIP },
-	{ "unknown scheduler", LB WEB "  scheduler: random\n",
-	  "f:5: services[0].scheduler: unknown value 'random'; expected maglev or round-robin" },
+	{ "unknown scheduler", LB WEB "  scheduler: best\n",
+	  "f:5: services[0].scheduler: unknown value 'best'; expected maglev, round-robin, random, "
+	  "source-hash" },
 	{ "unknown method", LB WEB "  method: nat64\n",
 	  "f:5: services[0].method: unknown value 'nat64'; expected rewrite, ipip or gue" },
 	{ "unknown flow_table", LB WEB "  flow_table: maybe\n",
@@ -625,6 +646,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(host_of_the_manual),
 		cmocka_unit_test(balancer_of_the_manual),
+		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(good_forms),
 		cmocka_unit_test(errors),

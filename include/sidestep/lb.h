@@ -20,10 +20,51 @@
 #define SS_LB_BACKENDS 16384 /* backends of one balancer */
 #define SS_LB_NAME_LEN 64 /* a name's bytes with the ending 0 */
 
-enum ss_scheduler {
-	SS_SCHED_MAGLEV = 0,
-	SS_SCHED_ROUND_ROBIN = 1,
+/*
+ * What a scheduler's hash is made of. What every packet of a connection shows leads each of them to
+ * the same backend, and nothing has to be remembered of the connection.
+ */
+enum ss_hashed {
+	SS_HASHED_FLOW, /* addresses and ports */
+	SS_HASHED_SOURCE, /* the client's address */
+	SS_HASHED_SYN, /* addresses, ports and the SYN's sequence number: the SYN, and again */
 };
+
+/*
+ * Every scheduler once: its id, its name in configuration and status, what its hash is made of, who
+ * chooses a backend by that (a choose_*() of lb-xdp/pick.h), and who fills the slots (a *_fill() of
+ * loader/maglev.h). Ids stay what they are: they stand in the tables of a running balancer.
+ */
+/* clang-format off */
+#define SS_SCHEDULERS(X)                                                                           \
+	X(MAGLEV,      "maglev",      FLOW,   slot, maglev)                                        \
+	X(ROUND_ROBIN, "round-robin", SYN,    turn, round_robin)                                   \
+	X(RANDOM,      "random",      SYN,    slot, maglev)                                        \
+	X(SOURCE_HASH, "source-hash", SOURCE, slot, maglev)
+/* clang-format on */
+
+#define SS_SCHED_ENUM(id, name, hashed, choose, fill) SS_SCHED_##id,
+enum ss_scheduler { SS_SCHEDULERS(SS_SCHED_ENUM) SS_SCHED_MAX };
+#undef SS_SCHED_ENUM
+
+/* What the hash of @scheduler is made of. */
+static inline enum ss_hashed ss_scheduler_hashed(__u32 scheduler)
+{
+	switch (scheduler) {
+#define SS_SCHED_HASHED(id, name, hashed, choose, fill) \
+	case SS_SCHED_##id:                             \
+		return SS_HASHED_##hashed;
+		SS_SCHEDULERS(SS_SCHED_HASHED)
+#undef SS_SCHED_HASHED
+	}
+	return SS_HASHED_SYN;
+}
+
+/* 1 if @scheduler finds the backend of a connection by any of its packets. */
+static inline int ss_scheduler_is_hash(__u32 scheduler)
+{
+	return ss_scheduler_hashed(scheduler) != SS_HASHED_SYN;
+}
 
 /*
  * How packets get to a backend, by their names in the configuration. SYNs with a request are

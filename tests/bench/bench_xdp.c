@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, a
- * redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, both schedulers, and packets
- * of connections that the balancer keeps forwarding (1 M are more than its flow table holds).
+ * redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, by Maglev and round robin,
+ * from 64 k by the other schedulers, and packets of connections that the balancer keeps forwarding (1 M are more than its flow table holds).
  *
  * All variants run in turn within a round, pinned to one processor; the figure is the median over the
  * rounds. Prints JSON: key -> {median, min, max, rounds}.
@@ -28,7 +28,7 @@
 
 #define ROUNDS_MAX 99
 #define BACKENDS 100
-#define SERVICES 8
+#define SERVICES 12
 
 /* One thing to time. */
 struct variant {
@@ -51,6 +51,10 @@ struct variant {
 #define STAYING6 "[fd00:99::1]:84"
 #define IPIP4 "10.99.0.1:82"
 #define GUE4 "10.99.0.1:83"
+#define RANDOM4 "10.99.0.1:85"
+#define RANDOM6 "[fd00:99::1]:85"
+#define SOURCE4 "10.99.0.1:86"
+#define SOURCE6 "[fd00:99::1]:86"
 #define FLOWS_64K (1 << 16)
 #define FLOWS_1M (1 << 20)
 
@@ -68,6 +72,10 @@ static struct variant variants[] = {
 	{ "xdp_rr6_1_ns", CLIENT6, ROUND_ROBIN6, 1 },
 	{ "xdp_rr6_64k_ns", CLIENT6, ROUND_ROBIN6, FLOWS_64K },
 	{ "xdp_rr6_1m_ns", CLIENT6, ROUND_ROBIN6, FLOWS_1M },
+	{ "xdp_random_64k_ns", CLIENT4, RANDOM4, FLOWS_64K },
+	{ "xdp_random6_64k_ns", CLIENT6, RANDOM6, FLOWS_64K },
+	{ "xdp_source_64k_ns", CLIENT4, SOURCE4, FLOWS_64K },
+	{ "xdp_source6_64k_ns", CLIENT6, SOURCE6, FLOWS_64K },
 	{ "xdp_known_1_ns", CLIENT4, STAYING4, 1, "A" },
 	{ "xdp_known_64k_ns", CLIENT4, STAYING4, FLOWS_64K, "A" },
 	{ "xdp_known_1m_ns", CLIENT4, STAYING4, FLOWS_1M, "A" },
@@ -210,6 +218,10 @@ static void setup(struct bench_bpf *skel)
 		{ ROUND_ROBIN6, SS_SCHED_ROUND_ROBIN },
 		{ STAYING4, SS_SCHED_MAGLEV },
 		{ STAYING6, SS_SCHED_MAGLEV },
+		{ RANDOM4, SS_SCHED_RANDOM },
+		{ RANDOM6, SS_SCHED_RANDOM },
+		{ SOURCE4, SS_SCHED_SOURCE_HASH },
+		{ SOURCE6, SS_SCHED_SOURCE_HASH },
 		{ IPIP4, SS_SCHED_MAGLEV, SS_METHOD_IPIP },
 		{ GUE4, SS_SCHED_MAGLEV, SS_METHOD_GUE },
 	};
