@@ -67,6 +67,14 @@ static void add_service(const struct ss_endpoint *vip, const struct ss_serve *se
 					     serve->strict ? "strict" : "classic"));
 }
 
+static void add_open(const struct ss_served_at *at, const struct ss_open *open, void *arg)
+{
+	json_array_append_new(arg, json_pack("{s:o, s:i, s:I, s:I}", "vip", json_endpoint(&at->vip),
+					     "listen", SS_BE16(at->listen), "open",
+					     (json_int_t)open->open, "accepted",
+					     (json_int_t)open->accepted));
+}
+
 static void add_prefix(const struct ss_prefix *prefix, void *arg)
 {
 	json_array_append_new(arg, json_prefix(prefix));
@@ -143,14 +151,15 @@ static json_t *counters_json(const __u64 *counters)
 static json_t *status_json(const struct pins *pins, const __u64 *counters)
 {
 	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array(),
-	       *plain = json_array();
+	       *plain = json_array(), *open = json_array();
 
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
+	host_open(pins, add_open, open);
 	host_remembered(pins, "blocked", add_blocked, blocked);
 	host_remembered(pins, "plain", add_plain, plain);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
-			 pins->version, "programs", interfaces, "serve", services,
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
+			 pins->version, "programs", interfaces, "serve", services, "open", open,
 			 "listeners_that_must_restart", restart_json(pins), "dial",
 			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
 			 "blocked", blocked, "plain", plain, "trusted_balancers",
@@ -177,6 +186,12 @@ static void status_print(const json_t *status, const __u64 *counters)
 		       json_string_value(json_object_get(item, "vip")),
 		       json_integer_value(json_object_get(item, "listen")),
 		       json_string_value(json_object_get(item, "replies")));
+	json_array_foreach(json_object_get(status, "open"), i, item)
+		printf("open      %s listen %lld: %lld connections, %lld so far\n",
+		       json_string_value(json_object_get(item, "vip")),
+		       json_integer_value(json_object_get(item, "listen")),
+		       json_integer_value(json_object_get(item, "open")),
+		       json_integer_value(json_object_get(item, "accepted")));
 	printf("strict    %lld connections to servers that reply strictly\n",
 	       json_integer_value(json_object_get(status, "strict_connections")));
 	json_array_foreach(json_object_get(status, "blocked"), i, item)

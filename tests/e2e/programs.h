@@ -16,8 +16,7 @@
 #ifndef SIDESTEP_E2E_PROGRAMS_H
 #define SIDESTEP_E2E_PROGRAMS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "talk.h"
 
 #define PORT_WEB 80
 #define PORT_ONE 81
@@ -87,6 +86,16 @@ void expect_soon(const char *host, const char *name, long n);
 
 /* How many connections to servers that reply strictly @host knows, also those just over. */
 long strict_connections(const char *host);
+
+/*
+ * What @host's status says of the connections of the service at @vport: "open" ones, or how many it
+ * "accepted".
+ */
+long open_connections(const char *host, const struct family *family, uint16_t vport,
+		      const char *field);
+
+/* No service has a connection open on any host, or soon none will have. */
+void expect_none_open(void);
 
 /* As counted(), the SYNs that @service got to @backend. */
 long backend_syns(const char *service, const char *backend);
