@@ -18,6 +18,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "pick.h"
+#include "report.h"
 #include "request.h"
 
 static __always_inline int drop(enum ss_lb_counter reason)
@@ -248,6 +249,28 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 	return action;
 }
 
+/* A UDP packet: passed, unless it is a server's report. */
+static __noinline int balance_udp(struct xdp_md *ctx, struct packet *p)
+{
+	switch (report_take(ctx, p)) {
+	case REPORT_NONE:
+		return XDP_PASS;
+	case REPORT_TAKEN:
+		return drop(SS_LB_report_taken);
+	case REPORT_MALFORMED:
+		return drop(SS_LB_report_malformed);
+	case REPORT_FORGED:
+		return drop(SS_LB_report_forged);
+	case REPORT_WRONG_SOURCE:
+		return drop(SS_LB_report_wrong_source);
+	case REPORT_OLD:
+		return drop(SS_LB_report_old);
+	case REPORT_UNKNOWN:
+		return drop(SS_LB_report_unknown);
+	}
+	return XDP_DROP;
+}
+
 static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
@@ -260,6 +283,8 @@ static __always_inline int balance(struct xdp_md *ctx)
 
 	if (parsed == PARSE_ICMP)
 		return balance_icmp(ctx, &p);
+	if (parsed == PARSE_UDP)
+		return balance_udp(ctx, &p);
 	if (parsed != PARSE_TCP)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
 	table = service_table(&p.dst);

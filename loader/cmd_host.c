@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* sidestep host up, down, status, connections. */
+/* sidestep host up, down, report, status, connections. */
+#include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "command.h"
 #include "config.h"
 #include "host.h"
+#include "reporter.h"
 #include "tc.h"
 
 static int up(const struct pins *pins, const struct config *config, const struct options *options,
@@ -34,6 +36,31 @@ int cmd_host_down(const struct options *options, char **argv)
 		ret = host_down(&pins, options->force, &err);
 		close(lock);
 	}
+	return ret ? command_fail(&err) : 0;
+}
+
+/* Stays: the lock is for those who change something, and given back at once. */
+int cmd_host_report(const struct options *options, char **argv)
+{
+	struct config *config;
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	if (config_load(argv[0], &config, &err))
+		return command_fail(&err);
+	if (!config->host || !config->host->report.balancers_count)
+		ret = error_set(&err, -EINVAL,
+				"%s: no key \"report\" in a \"host\" section; expected one for: "
+				"host report",
+				argv[0]);
+	else
+		ret = command_begin(options, "host", &pins, &lock, &err);
+	if (!ret) {
+		close(lock);
+		ret = reporter_run(&pins, &config->host->report, &err);
+	}
+	config_free(config);
 	return ret ? command_fail(&err) : 0;
 }
 

@@ -2167,6 +2167,9 @@ static int load(void **state)
 		.services = bpf_map__fd(skel->maps.services),
 		.tables = bpf_map__fd(skel->maps.tables),
 		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+		.reporters = bpf_map__fd(skel->maps.reporters),
+		.loads = bpf_map__fd(skel->maps.loads),
+		.report_rules = bpf_map__fd(skel->maps.report_rules),
 		.counters = bpf_map__fd(skel->maps.counters),
 	};
 	counters.fd = maps.counters;

@@ -13,6 +13,7 @@
 #include <linux/types.h>
 
 #include "addr.h"
+#include "siphash.h"
 
 #define SS_LB_SLOTS 65537 /* a prime, as Maglev wants (NSDI 2016, section 3.4) */
 #define SS_LB_SERVICES 1024 /* services of one balancer */
@@ -146,6 +147,30 @@ struct ss_lb_flow {
 	__u64 since; /* its SYN, by CLOCK_MONOTONIC_COARSE, in ns */
 };
 
+/* Who reports a backend's load: the service, and where its server listens. */
+struct ss_lb_reporter {
+	struct ss_endpoint vip;
+	struct ss_endpoint backend;
+};
+
+/* Per backend: the load that its server reported last. */
+struct ss_lb_load {
+	__u64 time; /* of the server, as in struct ss_report; 0: it never reported */
+	__u64 fresh_until; /* CLOCK_MONOTONIC_COARSE in ns; from then on it does not count */
+	__u32 open; /* connections */
+	__u32 sent; /* SYNs that were sent there since, by schedulers that go by load */
+};
+
+/* Which UDP packets are reports. */
+struct ss_lb_report_rules {
+	struct ss_sip_key key;
+	__be16 port; /* 0: none are */
+	__u16 pad[3];
+};
+
+_Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
+_Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
 _Static_assert(sizeof(struct ss_lb_flow) == 40, "ss_lb_flow has no hidden padding");

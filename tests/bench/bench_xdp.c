@@ -206,6 +206,9 @@ static void setup(struct bench_bpf *skel)
 		.services = bpf_map__fd(skel->maps.services),
 		.tables = bpf_map__fd(skel->maps.tables),
 		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+		.reporters = bpf_map__fd(skel->maps.reporters),
+		.loads = bpf_map__fd(skel->maps.loads),
+		.report_rules = bpf_map__fd(skel->maps.report_rules),
 	};
 	static const struct {
 		const char *vip;

@@ -2,6 +2,12 @@
 /* How many connections a service has open is counted exactly, whatever happens to programs and sockets. */
 #include "cases.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include "ask.h"
 #include "programs.h"
 
@@ -218,4 +224,133 @@ void case_open_many(const struct family *family)
 	expect_open_soon(0);
 	servers_end(&server, 1);
 	talk_finish(talk);
+}
+
+/* --- the balancer is told ----------------------------------------------------------------------- */
+
+#define REPORT_PORT 7946
+#define REPORT_KEY "00112233445566778899aabbccddeeff"
+
+/* `sidestep host report` on s1, with @key; it says when it is ready. */
+struct reporter {
+	char config[256], notify[256];
+	int ready;
+	pid_t pid;
+};
+
+static void reporter_role(void *arg)
+{
+	const struct reporter *reporter = arg;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/sidestep", build_dir());
+	setenv("SIDESTEP_PIN_DIR", host_pin_dir("s1"), 1);
+	setenv("NOTIFY_SOCKET", reporter->notify, 1);
+	execl(path, "sidestep", "host", "report", reporter->config, NULL);
+	NEED(!"execl");
+}
+
+static int notify_socket(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
+	unlink(path);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (void *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void key_write(const char *name, const char *key)
+{
+	config_write(name, key);
+	must(NULL, "chmod 600 '%s'", config_path(name));
+}
+
+/* s1 reports to the balancer every 50 ms, with the right key or another one. */
+static void reporter_start(struct reporter *reporter, const char *key)
+{
+	struct pollfd p;
+	char text[64];
+
+	key_write("balancer.key", REPORT_KEY);
+	key_write("host.key", key);
+	must(NULL, "sed 's#^balancer:#&\\n  reports: {port: %d, key: %s}#' '%s' >'%s'", REPORT_PORT,
+	     config_path("balancer.key"), config_path(CONFIG_BALANCER),
+	     config_path("balancer-reports.yaml"));
+	must("lb", "sidestep balancer up '%s'", config_path("balancer-reports.yaml"));
+	snprintf(reporter->config, sizeof(reporter->config), "%s", config_path("s1-report.yaml"));
+	must(NULL,
+	     "sed 's#^host:#&\\n  report: {balancers: [\"10.0.2.2:%d\", \"[fd00:1:2::2]:%d\"], "
+	     "key: %s, "
+	     "interval: 50}#' '%s' >'%s'",
+	     REPORT_PORT, REPORT_PORT, config_path("host.key"), config_path(CONFIG_SERVER),
+	     reporter->config);
+	snprintf(reporter->notify, sizeof(reporter->notify), "%s", config_path("notify"));
+	reporter->ready = notify_socket(reporter->notify);
+	reporter->pid = child_start("s1", reporter_role, reporter);
+	p = (struct pollfd){ .fd = reporter->ready, .events = POLLIN };
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	assert_int_equal(recv(reporter->ready, text, sizeof(text), 0), 7);
+	assert_memory_equal(text, "READY=1", 7);
+}
+
+static void reporter_stop(struct reporter *reporter)
+{
+	assert_int_equal(kill(reporter->pid, SIGTERM), 0);
+	child_join(reporter->pid);
+	close(reporter->ready);
+}
+
+static void expect_reported_soon(const struct family *family, long n)
+{
+	const char *service = family->af == AF_INET ? "one" : "one6";
+	long deadline = now_ms() + WAIT_MS;
+
+	while (backend_open(service, "s1") != n && now_ms() < deadline)
+		usleep(1000);
+	assert_int_equal(backend_open(service, "s1"), n);
+}
+
+void case_open_reported(const struct family *family)
+{
+	struct reporter reporter;
+	struct held held;
+
+	reporter_start(&reporter, REPORT_KEY);
+	expect_reported_soon(family, 0);
+	held = hold(family);
+	expect_reported_soon(family, HELD);
+	assert_int_equal(backend_open(family->af == AF_INET ? "web" : "web6", "s1"), 0);
+	assert_int_equal(backend_open(family->af == AF_INET ? "web" : "web6", "s2"), -1);
+	let_go(&held);
+	expect_reported_soon(family, 0);
+	host_unload("s1"); /* nothing to report: what was reported is outdated soon */
+	expect_reported_soon(family, -1);
+	host_load("s1", CONFIG_SERVER);
+	expect_reported_soon(family, 0);
+	reporter_stop(&reporter);
+	expect_reported_soon(family, -1);
+	assert_true(counted("lb", "report_taken") > 0);
+	assert_int_equal(counted("lb", "report_old") + counted("lb", "report_forged") +
+				 counted("lb", "report_malformed") +
+				 counted("lb", "report_wrong_source"),
+			 0);
+	balancer_load();
+}
+
+void case_open_forged(const struct family *family)
+{
+	struct reporter reporter;
+	long deadline = now_ms() + WAIT_MS;
+
+	reporter_start(&reporter, "00112233445566778899aabbccddeefe");
+	while (counted("lb", "report_forged") < 4 && now_ms() < deadline)
+		usleep(1000);
+	assert_true(counted("lb", "report_forged") >= 4);
+	assert_int_equal(counted("lb", "report_taken"), 0);
+	expect_reported_soon(family, -1);
+	reporter_stop(&reporter);
+	balancer_load();
 }

@@ -110,6 +110,8 @@
 	X(open_twice, "and while a program runs twice", ALL)                                  \
 	X(open_unaccepted, "and if nobody accepts them", ALL)                                 \
 	X(open_many, "and all of 100000", ONCE)                                               \
+	X(open_reported, "they are reported to the balancer", ALL)                            \
+	X(open_forged, "reports with another key are not believed", ONCE)                     \
 	X(host_up_again, "new configuration during a transfer", ALL)                          \
 	X(host_down_refused, "unloading while a connection needs the programs", ALL)          \
 	X(listener_stays, "programs are exchanged under a listening server", ALL)             \

@@ -426,6 +426,20 @@ long backend_syns(const char *service, const char *backend)
 	return grown;
 }
 
+long backend_open(const char *service, const char *backend)
+{
+	json_t *status = status_read("lb"), *item;
+	json_int_t open;
+
+	item = item_named(json_object_get(status, "services"), service);
+	item = item_named(json_object_get(item, "backends"), backend);
+	item = json_object_get(item, "open");
+	assert_non_null(item);
+	open = json_is_null(item) ? -1 : json_integer_value(item);
+	json_decref(status);
+	return open;
+}
+
 void expect_outcome(const char *host, const char *name, long n)
 {
 	size_t role_len = strcspn(name, "_");

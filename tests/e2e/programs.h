@@ -100,6 +100,9 @@ void expect_none_open(void);
 /* As counted(), the SYNs that @service got to @backend. */
 long backend_syns(const char *service, const char *backend);
 
+/* The open connections that @backend of @service reported to the balancer; -1: none that count now. */
+long backend_open(const char *service, const char *backend);
+
 /* @n connections came to the decision @name on @host, and none to another one of its role. */
 void expect_outcome(const char *host, const char *name, long n);
 

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Servers' reports of their load, packet in, packet out: which ones the balancer's XDP program takes in,
+ * and what it knows then.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cmocka.h>
+
+#include <sidestep/counters.h>
+#include <sidestep/option.h>
+
+#include "address.h"
+#include "balancer.skel.h"
+#include "lb_maps.h"
+#include "packet.h"
+#include "progrun.h"
+#include "report.h"
+
+static struct balancer_bpf *skel;
+static struct lb_maps maps;
+static int prog;
+
+#define NAME(name, help) #name,
+static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
+static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
+#define C(name) (1ULL << SS_LB_##name)
+
+/* --- services ---------------------------------------------------------------------------------- */
+
+#define BACKENDS_MAX 64
+#define WEB4 "10.99.0.1:80"
+#define WEB6 "[fd00:99::1]:80"
+
+/* A service with @n backends: 10.0.3.1:8080 or [fd00:3::1]:80, and so on. */
+static void service_fill(struct service_config *service, const char *vip,
+			 enum ss_scheduler scheduler, unsigned n)
+{
+	char text[ADDRESS_TEXT_LEN];
+
+	*service = (struct service_config){ .scheduler = scheduler, .backends_count = n };
+	assert_int_equal(endpoint_parse(vip, &service->vip), 0);
+	snprintf(service->name, sizeof(service->name), "%s", vip);
+	service->backends = calloc(n + 1, sizeof(*service->backends));
+	assert_non_null(service->backends);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text, sizeof(text), vip[0] == '[' ? "[fd00:3::%x]:80" : "10.0.3.%u:8080",
+			 i + 1);
+		assert_int_equal(endpoint_parse(text, &service->backends[i].address), 0);
+		snprintf(service->backends[i].name, SS_LB_NAME_LEN, "s%u", i + 1);
+		service->backends[i].weight = 100;
+	}
+}
+
+/* The balancer serves exactly these. */
+static void services_apply(struct service_config *services, unsigned n)
+{
+	struct error err = {};
+
+	if (lb_services_apply(&maps, services, n, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+/* The two services, with two backends each, and nothing reported. */
+static int services_default(void **state)
+{
+	struct service_config services[2];
+
+	(void)state;
+	services_apply(NULL, 0);
+	service_fill(&services[0], WEB4, SS_SCHED_MAGLEV, 2);
+	service_fill(&services[1], WEB6, SS_SCHED_MAGLEV, 2);
+	services_apply(services, 2);
+	for (int i = 0; i < 2; i++)
+		free(services[i].backends);
+	return 0;
+}
+
+/* The id of backend number @n, from 1 on, of the service at @vip; -1: there is none. */
+static int backend_id(const char *vip, unsigned n)
+{
+	struct lb_services all;
+	struct ss_endpoint key;
+	int id = -1;
+
+	assert_int_equal(endpoint_parse(vip, &key), 0);
+	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	for (unsigned i = 0; i < all.count; i++) {
+		const struct ss_lb_table *table = all.item[i].table;
+
+		for (unsigned j = 0;
+		     ss_endpoint_equal(&all.item[i].vip, &key) && j < table->backends; j++)
+			if (SS_BE32(table->backend[j].endpoint.addr.w[3]) % 256 == n)
+				id = table->backend[j].id;
+	}
+	lb_services_done(&all);
+	return id;
+}
+
+/* What is known of that backend's load: open connections; -1: nothing that counts. */
+static long known_open(const char *vip, unsigned n)
+{
+	struct ss_lb_load load;
+
+	return lb_load_read(&maps, backend_id(vip, n), &load) ? (long)load.open : -1;
+}
+
+/* --- reports ----------------------------------------------------------------------------------- */
+
+#define BALANCER4 "10.0.2.2:7946"
+#define BALANCER6 "[fd00:2::2]:7946"
+#define PORT 7946
+
+static const struct ss_lb_report_rules rules = {
+	.key = { { 0x1122334455667788, 0x99aabbccddeeff00 } }, .port = SS_BE16(PORT)
+};
+
+/* A report that s1, a backend of both services, sends about one of them. */
+struct report_spec {
+	const char *vip;
+	const char *source; /* of the packet; NULL: s1 */
+	const char *from; /* whom it names; NULL: s1 */
+	const char *to; /* NULL: the balancer */
+	unsigned entries; /* 0: 1; the others are about services that do not exist */
+	unsigned listen; /* 0: where s1 is a backend */
+	unsigned open;
+	uint64_t time;
+	unsigned interval; /* 0: 1000 */
+	const struct ss_sip_key *key; /* NULL: the right one */
+};
+
+static unsigned report_build(const struct report_spec *spec, struct report_buf *buf)
+{
+	bool ip6 = spec->vip[0] == '[';
+	const char *s1 = ip6 ? "[fd00:3::1]:9" : "10.0.3.1:9";
+	unsigned entries = spec->entries ? spec->entries : 1;
+	struct ss_endpoint from, vip;
+
+	memset(buf, 0, sizeof(*buf));
+	assert_int_equal(endpoint_parse(spec->from ? spec->from : s1, &from), 0);
+	assert_int_equal(endpoint_parse(spec->vip, &vip), 0);
+	for (unsigned i = 0; i < entries && i < SS_REPORT_ENTRIES; i++) {
+		struct ss_report_entry *entry = &buf->report.entry[i];
+
+		entry->vip = vip;
+		entry->vip.port = i + 1 == entries ? vip.port : SS_BE16(1000 + i);
+		entry->listen = SS_BE16(spec->listen ? spec->listen : ip6 ? 80 : 8080);
+		entry->open = SS_BE32(spec->open);
+	}
+	return report_finish(buf, &from.addr, entries, spec->time,
+			     spec->interval ? spec->interval : 1000,
+			     spec->key ? spec->key : &rules.key);
+}
+
+static void report_packet(const struct report_spec *spec, const void *payload, unsigned len,
+			  struct packet_buf *p)
+{
+	bool ip6 = spec->vip[0] == '[';
+	const char *source = spec->source ? spec->source : ip6 ? "[fd00:3::1]:9" : "10.0.3.1:9";
+
+	packet_build_udp(p, source,
+			 spec->to ? spec->to
+			 : ip6	  ? BALANCER6
+				  : BALANCER4,
+			 payload, len);
+}
+
+/* Sends the report; complains unless it is counted as @counter (0: passed, as none of ours). */
+static void report_send(const struct report_spec *spec, __u64 counter, const char *why)
+{
+	struct packet_buf in, out;
+	struct report_buf buf;
+	unsigned len = report_build(spec, &buf), verdict;
+
+	report_packet(spec, &buf, len, &in);
+	watch_start(&counters);
+	verdict = xdp_run(prog, 0, &in, &out);
+	if (verdict != (counter ? XDP_DROP : XDP_PASS))
+		row_failed(why, "verdict %u", verdict);
+	watch_expect(&counters, counter, why);
+	packet_expect(&in, &out, why);
+}
+
+static const struct ss_sip_key other_key = { { 0x1122334455667788, 0x99aabbccddeeff01 } };
+
+static const struct report_row {
+	const char *why;
+	struct report_spec report;
+	__u64 counter;
+} report_rows[] = {
+	{ "v4", { WEB4, .open = 7 }, C(report_taken) },
+	{ "v6", { WEB6, .open = 7 }, C(report_taken) },
+	{ "the last of 32 services", { WEB4, .open = 7, .entries = 32 }, C(report_taken) },
+	{ "v6, the second of two", { WEB6, .open = 7, .entries = 2 }, C(report_taken) },
+	{ "another key", { WEB4, .open = 7, .key = &other_key }, C(report_forged) },
+	{ "v6 another key", { WEB6, .open = 7, .key = &other_key }, C(report_forged) },
+	{ "from another address than it names",
+	  { WEB4, .source = "10.0.3.2:9" },
+	  C(report_wrong_source) },
+	{ "naming another address", { WEB4, .from = "10.0.3.2:9" }, C(report_wrong_source) },
+	{ "v6 from another address", { WEB6, .source = "[fd00:3::2]:9" }, C(report_wrong_source) },
+	{ "from no backend",
+	  { WEB4, .source = "10.0.3.9:9", .from = "10.0.3.9:9" },
+	  C(report_unknown) },
+	{ "of another port", { WEB4, .listen = 8081 }, C(report_unknown) },
+	{ "of another service", { "10.99.0.1:81" }, C(report_unknown) },
+	{ "to another port", { WEB4, .to = "10.0.2.2:7947" }, 0 },
+	{ "v6 to another port", { WEB6, .to = "[fd00:2::2]:7947" }, 0 },
+};
+
+/* A report that is not taken in changes nothing. */
+static void reports(void **state)
+{
+	for (size_t i = 0; i < ROWS(report_rows); i++) {
+		struct report_spec before = { report_rows[i].report.vip, .open = 3, .time = 10 };
+		struct report_spec report = report_rows[i].report;
+		const char *vip = before.vip;
+		long expected = report_rows[i].counter == C(report_taken) ? 7 : 3;
+
+		services_default(state);
+		if (backend_id(vip, 1) >= 0)
+			report_send(&before, C(report_taken), report_rows[i].why);
+		report.time = 11;
+		report_send(&report, report_rows[i].counter, report_rows[i].why);
+		if (backend_id(vip, 1) >= 0 && known_open(vip, 1) != expected)
+			row_failed(report_rows[i].why, "%ld connections", known_open(vip, 1));
+		if (backend_id(vip, 2) >= 0 && known_open(vip, 2) != -1)
+			row_failed(report_rows[i].why, "the other backend is changed");
+	}
+	rows_done();
+}
+
+/* Whatever bit of a report is changed, cut off or added: it is dropped, and nothing is changed. */
+static void changed_anywhere(void **state)
+{
+	struct report_spec spec = { WEB4, .open = 7, .time = 20, .entries = 2 };
+	struct packet_buf in, out;
+	uint8_t longer[sizeof(struct report_buf) + 64] = {};
+	struct report_buf buf;
+	unsigned len;
+
+	(void)state;
+	len = report_build(&spec, &buf);
+	memcpy(longer, &buf, sizeof(buf));
+	for (unsigned bit = 0; bit < len * 8; bit++) {
+		((uint8_t *)&buf)[bit / 8] ^= 1 << bit % 8;
+		report_packet(&spec, &buf, len, &in);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_DROP);
+		((uint8_t *)&buf)[bit / 8] ^= 1 << bit % 8;
+		if (known_open(WEB4, 1) != -1)
+			row_failed("changed", "bit %u", bit);
+	}
+	for (unsigned cut = 0; cut <= sizeof(longer); cut++) {
+		if (cut == len)
+			continue;
+		report_packet(&spec, longer, cut, &in);
+		watch_start(&counters);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_DROP);
+		watch_expect(&counters, C(report_malformed), "cut");
+	}
+	assert_int_equal(known_open(WEB4, 1), -1);
+	report_send(&spec, C(report_taken), "unchanged");
+	rows_done();
+}
+
+/* A UDP length that the packet does not have is not ours to judge. */
+static void udp_length(void **state)
+{
+	struct report_spec spec = { WEB4, .time = 1 };
+	struct packet_buf in, out;
+	struct report_buf buf;
+
+	(void)state;
+	report_packet(&spec, &buf, report_build(&spec, &buf), &in);
+	in.bytes[in.l4 + 5]++;
+	watch_start(&counters);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_PASS);
+	in.bytes[in.l4 + 4] = 0;
+	in.bytes[in.l4 + 5] = 7;
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_PASS);
+	watch_expect(&counters, 0, "UDP length");
+	rows_done();
+}
+
+static void replayed(void **state)
+{
+	struct report_spec first = { WEB4, .open = 1, .time = 100 };
+	struct report_spec second = { WEB4, .open = 2, .time = 101 };
+
+	(void)state;
+	report_send(&first, C(report_taken), "first");
+	report_send(&first, C(report_old), "first again");
+	report_send(&second, C(report_taken), "second");
+	report_send(&first, C(report_old), "first after the second");
+	assert_int_equal(known_open(WEB4, 1), 2);
+	rows_done();
+}
+
+/* After three intervals a report does not count any more. */
+static void outdated(void **state)
+{
+	struct report_spec spec = { WEB4, .open = 1, .time = 1, .interval = 50 };
+	int id = backend_id(WEB4, 1);
+	struct ss_lb_load load;
+	struct timespec now;
+	int64_t left;
+
+	(void)state;
+	report_send(&spec, C(report_taken), "report");
+	assert_int_equal(lb_load_read(&maps, id, &load), 1);
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	left = load.fresh_until - (now.tv_sec * 1000000000LL + now.tv_nsec);
+	assert_in_range(left, 1, 150000000);
+	load.fresh_until -= left;
+	assert_int_equal(bpf_map_update_elem(maps.loads, &id, &load, BPF_ANY), 0);
+	assert_int_equal(known_open(WEB4, 1), -1);
+	rows_done();
+}
+
+/* Who is no backend any more is not heard; who comes anew starts with nothing known. */
+static void backends_change(void **state)
+{
+	struct report_spec spec = { WEB4, .open = 4, .time = 1 };
+	struct service_config service;
+
+	(void)state;
+	report_send(&spec, C(report_taken), "backend");
+	service_fill(&service, WEB4, SS_SCHED_MAGLEV, 2);
+	service.backends[0] = service.backends[1];
+	service.backends_count = 1;
+	services_apply(&service, 1);
+	spec.time++;
+	report_send(&spec, C(report_unknown), "removed backend");
+	free(service.backends);
+	service_fill(&service, WEB4, SS_SCHED_MAGLEV, 2);
+	services_apply(&service, 1);
+	assert_int_equal(known_open(WEB4, 1), -1);
+	report_send(&spec, C(report_taken), "it is back");
+	service.backends[0].weight = 7;
+	services_apply(&service, 1);
+	assert_int_equal(known_open(WEB4, 1), 4);
+	free(service.backends);
+	services_apply(NULL, 0);
+	spec.time++;
+	report_send(&spec, C(report_unknown), "removed service");
+	rows_done();
+}
+
+/* Without a configured port a report is a UDP packet as any other. */
+static void not_configured(void **state)
+{
+	struct report_spec spec = { WEB4, .open = 4, .time = 1 };
+
+	(void)state;
+	assert_int_equal(lb_reports_accept(&maps, NULL), 0);
+	report_send(&spec, 0, "not configured");
+	assert_int_equal(known_open(WEB4, 1), -1);
+	assert_int_equal(lb_reports_accept(&maps, &rules), 0);
+	report_send(&spec, C(report_taken), "configured");
+	rows_done();
+}
+
+static int load(void **state)
+{
+	(void)state;
+	cpu_pin();
+	skel = balancer_bpf__open_and_load();
+	if (!skel)
+		return -1;
+	prog = bpf_program__fd(skel->progs.sidestep_lb);
+	maps = (struct lb_maps){
+		.services = bpf_map__fd(skel->maps.services),
+		.tables = bpf_map__fd(skel->maps.tables),
+		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+		.counters = bpf_map__fd(skel->maps.counters),
+		.reporters = bpf_map__fd(skel->maps.reporters),
+		.loads = bpf_map__fd(skel->maps.loads),
+		.report_rules = bpf_map__fd(skel->maps.report_rules),
+	};
+	counters.fd = maps.counters;
+	return lb_reports_accept(&maps, &rules);
+}
+
+static int unload(void **state)
+{
+	(void)state;
+	balancer_bpf__destroy(skel);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reports),
+		cmocka_unit_test_setup(changed_anywhere, services_default),
+		cmocka_unit_test_setup(udp_length, services_default),
+		cmocka_unit_test_setup(replayed, services_default),
+		cmocka_unit_test_setup(outdated, services_default),
+		cmocka_unit_test_setup(backends_change, services_default),
+		cmocka_unit_test_setup(not_configured, services_default),
+	};
+
+	return cmocka_run_group_tests(tests, load, unload);
+}
