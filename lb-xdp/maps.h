@@ -100,6 +100,17 @@ struct {
 	__type(value, struct ss_lb_load);
 } loads SEC(".maps");
 
+/*
+ * By a part of a SYN's hash: the id of the backend that it got, and more of its hash. Written and read
+ * by schedulers that go by load; a later SYN takes the place.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SS_LB_CHOICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} choices SEC(".maps");
+
 /* Which UDP packets are reports, and their key. User space writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -3,7 +3,7 @@
  * Parsed -> decision: the service of a packet, and the backend that takes it.
  *
  * The choice is a function of the packet, the service's table and, for round robin, of whose turn
- * it is. No connection is remembered: a retransmitted SYN says by its retry bit that the first
+ * it is, or of the backends' load (load.h). No connection is remembered: a retransmitted SYN says by its retry bit that the first
  * choice did not answer, and then gets another backend.
  *
  * A scheduler is a row of SS_SCHEDULERS: it says what is hashed, and which of the functions choose_*()
@@ -12,6 +12,7 @@
 #ifndef SIDESTEP_LB_PICK_H
 #define SIDESTEP_LB_PICK_H
 
+#include "load.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -159,15 +160,20 @@ static __always_inline __u32 another(const struct ss_lb_table *table, __u32 inde
  * the one that it got the first time, if there is one.
  */
 
-/* The backend whose share of the slots the hash points into. */
-static __always_inline __u32 choose_slot(const struct ss_lb_table *table, __u64 hash, int second)
+/* The backend whose share of the slots @bits point into. */
+static __always_inline __u32 slot_index(const struct ss_lb_table *table, __u32 bits)
 {
-	__u32 slot = scale(hash >> 32, SS_LB_SLOTS), index;
+	__u32 slot = scale(bits, SS_LB_SLOTS);
 
 	barrier_var(slot); /* the compiler knows this bound, the verifier has to see it */
-	if (slot >= SS_LB_SLOTS)
-		return 0;
-	index = table->slot[slot];
+	return slot < SS_LB_SLOTS ? table->slot[slot] : 0;
+}
+
+/* By hash alone. */
+static __always_inline __u32 choose_slot(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	__u32 index = slot_index(table, hash >> 32);
+
 	return second ? another(table, index, hash) : index;
 }
 
@@ -185,6 +191,80 @@ static __always_inline __u32 choose_turn(const struct ss_lb_table *table, __u64 
 		return 0;
 	index = table->slot[slot];
 	return second && index == table->slot[before] ? another(table, index, hash) : index;
+}
+
+/* A choice by load under way. */
+struct load_walk {
+	const struct ss_lb_table *table;
+	__u64 now; /* CLOCK_MONOTONIC_COARSE in ns */
+	__u64 draw;
+	__u32 sample;
+	__u32 avoid; /* a backend's id */
+	__u32 index; /* that was looked at last */
+	struct candidate best;
+};
+
+/*
+ * Compares one more backend with the best: the next one if they are all looked at, else one that is
+ * drawn by weight.
+ */
+static long load_step(__u32 i, struct load_walk *w)
+{
+	const struct ss_lb_table *table = w->table;
+	struct candidate other = {};
+
+	if (table->active <= w->sample) {
+		if (i + 1 >= table->active)
+			return 1;
+		w->index = w->index + 1 < table->active ? w->index + 1 : 0;
+	} else {
+		w->draw = mix(w->draw, i + 1);
+		w->index = slot_index(table, w->draw >> 32);
+		if (w->index == w->best.index)
+			w->index = another(table, w->index, w->draw);
+	}
+	if (candidate_read(table, w->index, w->now, &other) && other.id != w->avoid &&
+	    is_less(&other, &w->best))
+		w->best = other;
+	return 0;
+}
+
+/*
+ * By load, out of @sample backends. The first one is drawn by weight, and if its load is not known,
+ * it stays with that.
+ */
+static __noinline __u32 choose_by_load(const struct ss_lb_table *table, __u64 hash, int second,
+				       __u32 sample)
+{
+	struct load_walk w = { .table = table, .draw = hash, .sample = sample };
+	int known;
+
+	w.now = bpf_ktime_get_coarse_ns();
+	w.avoid = second ? choice_recall(hash) : NO_BACKEND;
+	w.index = slot_index(table, hash >> 32);
+	known = candidate_read(table, w.index, w.now, &w.best);
+	if (w.best.id == w.avoid) {
+		w.index = another(table, w.index, hash);
+		known = candidate_read(table, w.index, w.now, &w.best);
+	}
+	if (known)
+		bpf_loop(sample - 1, load_step, &w, 0);
+	load_sent(w.best.id);
+	if (!second)
+		choice_remember(hash, w.best.id);
+	return w.best.index;
+}
+
+/* The least loaded of all, or of 16 where there are more. */
+static __always_inline __u32 choose_least(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	return choose_by_load(table, hash, second, LEAST_SAMPLE);
+}
+
+/* The less loaded of two. */
+static __always_inline __u32 choose_power(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	return choose_by_load(table, hash, second, POWER_SAMPLE);
 }
 
 /*

@@ -126,7 +126,8 @@ static void reports_of_the_manual(void **state)
 
 static void every_scheduler(void **state)
 {
-	static const char *const names[] = { "maglev", "round-robin", "random", "source-hash" };
+	static const char *const names[] = { "maglev",	    "round-robin",	 "random",
+					     "source-hash", "least-connections", "power-of-two" };
 	char text[256];
 
 	(void)state;
@@ -471,7 +472,7 @@ static const struct {
 	  "f:5: balancer.reports.port: 0 is out of range; expected a UDP port, 1 to 65535" },
 	{ "unknown scheduler", LB WEB "  scheduler: best\n",
 	  "f:5: services[0].scheduler: unknown value 'best'; expected maglev, round-robin, random, "
-	  "source-hash" },
+	  "source-hash, least-connections, power-of-two" },
 	{ "unknown method", LB WEB "  method: nat64\n",
 	  "f:5: services[0].method: unknown value 'nat64'; expected rewrite, ipip or gue" },
 	{ "unknown flow_table", LB WEB "  flow_table: maybe\n",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Servers' reports of their load, packet in, packet out: which ones the balancer's XDP program takes in,
- * and what it knows then.
+ * what it knows then, and where its schedulers by load send SYNs.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -370,6 +370,281 @@ static void not_configured(void **state)
 	rows_done();
 }
 
+/* --- schedulers by load ------------------------------------------------------------------------ */
+
+#define LEAST SS_SCHED_LEAST_CONNECTIONS
+#define POWER SS_SCHED_POWER_OF_TWO
+#define SYNS 65536
+
+/* Every backend's next hop is known and stays fresh. */
+static void hops_fill(void)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+
+	assert_non_null(each);
+	for (__u32 id = 0; id < BACKENDS_MAX; id++) {
+		assert_int_equal(bpf_map_lookup_elem(maps.backend_cpu, &id, each), 0);
+		for (int i = 0; i < cpus; i++) {
+			each[i].fresh_until = ~0ULL;
+			each[i].ifindex = 1; /* "lo": TEST_RUN's ingress interface */
+		}
+		assert_int_equal(bpf_map_update_elem(maps.backend_cpu, &id, each, BPF_ANY), 0);
+	}
+	free(each);
+}
+
+/* One service at @vip with @n backends of these weights (NULL: equal ones), nothing reported. */
+static void service_begin(const char *vip, enum ss_scheduler scheduler, unsigned n,
+			  const unsigned *weight)
+{
+	struct service_config service;
+
+	services_apply(NULL, 0);
+	service_fill(&service, vip, scheduler, n);
+	for (unsigned i = 0; weight && i < n; i++)
+		service.backends[i].weight = weight[i];
+	services_apply(&service, 1);
+	free(service.backends);
+	hops_fill();
+}
+
+/* Backend number @n reports, as of now, @open connections. */
+static void reported(const char *vip, unsigned n, unsigned open)
+{
+	static uint64_t now = 1000;
+	struct report_spec spec = { vip, .open = open, .time = now++, .interval = 60000 };
+	char source[ADDRESS_TEXT_LEN];
+
+	snprintf(source, sizeof(source), vip[0] == '[' ? "[fd00:3::%x]:9" : "10.0.3.%u:9", n);
+	spec.source = spec.from = source;
+	report_send(&spec, C(report_taken), "reported");
+}
+
+/* A packet of flow number @flow, SYNs with a request. */
+static void flow_packet(const char *vip, unsigned flow, const char *flags, bool retry,
+			struct packet_buf *p)
+{
+	uint8_t options4[] = "\xfd\x10\x5d\x52\xa\x63\0\1\xa\0\1\2\0\x50\x9c\x40";
+	uint8_t options6[] = "\xfd\x14\x5d\x54\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1";
+	bool ip6 = vip[0] == '[';
+	char src[ADDRESS_TEXT_LEN];
+	struct packet_spec spec = { .src = src, .dst = vip, .flags = flags, .seq = flow * 64000 };
+
+	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
+		 1024 + (flow >> 8) % 60000);
+	if (!strcmp(flags, "S")) {
+		options4[3] |= retry;
+		options6[3] |= retry;
+		spec.options = ip6 ? options6 : options4;
+		spec.options_len = ip6 ? 20 : 16;
+	}
+	packet_build(p, &spec);
+}
+
+/* Which backend gets that SYN, from 1 on. */
+static unsigned backend_of(const char *vip, unsigned flow, bool retry)
+{
+	struct packet_buf in, out;
+
+	flow_packet(vip, flow, "S", retry, &in);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	return out.bytes[out.l3 + (vip[0] == '[' ? 39 : 19)];
+}
+
+static const char *const vips[] = { WEB4, WEB6 };
+
+#define UNKNOWN (~0U)
+#define EQUAL                 \
+	{                     \
+		100, 100, 100 \
+	}
+
+/* What three backends reported, and how many of @syns SYNs each gets then, give or take @slack. */
+static const struct load_row {
+	const char *why;
+	enum ss_scheduler scheduler;
+	unsigned weight[3];
+	unsigned open[3];
+	unsigned syns;
+	unsigned expected[3];
+	unsigned slack;
+} load_rows[] = {
+	{ "idle", LEAST, EQUAL, { 0, 0, 0 }, 300, { 100, 100, 100 }, 0 },
+	{ "filled up", LEAST, EQUAL, { 5, 0, 2 }, 8, { 0, 5, 3 }, 0 },
+	{ "one is busy", LEAST, EQUAL, { 1000, 0, 0 }, 100, { 0, 50, 50 }, 0 },
+	{ "weights", LEAST, { 100, 300, 600 }, { 0, 0, 0 }, 1000, { 100, 300, 600 }, 2 },
+	{ "busy for its weight", LEAST, { 1, 10, 10 }, { 10, 50, 100 }, 50, { 0, 50, 0 }, 0 },
+	{ "no reports",
+	  LEAST,
+	  { 20, 30, 50 },
+	  { UNKNOWN, UNKNOWN, UNKNOWN },
+	  SYNS,
+	  { SYNS / 5, SYNS * 3 / 10, SYNS / 2 },
+	  SYNS / 100 },
+	{ "one does not report",
+	  LEAST,
+	  EQUAL,
+	  { 0, UNKNOWN, 0 },
+	  SYNS,
+	  { SYNS / 3, SYNS / 3, SYNS / 3 },
+	  SYNS / 100 },
+	{ "one does not report, the others are busy",
+	  LEAST,
+	  { 40, 20, 40 },
+	  { 9000000, UNKNOWN, 9000000 },
+	  SYNS,
+	  { SYNS * 2 / 5, SYNS / 5, SYNS * 2 / 5 },
+	  SYNS / 100 },
+	{ "power of two, one is busy", POWER, EQUAL, { 9000, 0, 0 }, 100, { 0, 50, 50 }, 15 },
+	{ "power of two, weights",
+	  POWER,
+	  { 100, 300, 600 },
+	  { 0, 0, 0 },
+	  10000,
+	  { 1000, 3000, 6000 },
+	  300 },
+	{ "power of two, no reports",
+	  POWER,
+	  { 20, 30, 50 },
+	  { UNKNOWN, UNKNOWN, UNKNOWN },
+	  SYNS,
+	  { SYNS / 5, SYNS * 3 / 10, SYNS / 2 },
+	  SYNS / 100 },
+	{ "power of two, one does not report",
+	  POWER,
+	  EQUAL,
+	  { 0, UNKNOWN, 0 },
+	  SYNS,
+	  { SYNS / 3, SYNS / 3, SYNS / 3 },
+	  SYNS / 100 },
+};
+
+static void load_run(const struct load_row *row, const char *vip)
+{
+	unsigned got[4] = {};
+
+	service_begin(vip, row->scheduler, 3, row->weight);
+	for (unsigned i = 0; i < 3; i++)
+		if (row->open[i] != UNKNOWN)
+			reported(vip, i + 1, row->open[i]);
+	for (unsigned flow = 0; flow < row->syns; flow++)
+		got[backend_of(vip, flow, false) & 3]++;
+	for (unsigned i = 0; i < 3; i++)
+		if (abs((int)got[i + 1] - (int)row->expected[i]) > (int)row->slack)
+			row_failed(row->why, "%s: backend %u: %u SYNs, not %u", vip, i + 1,
+				   got[i + 1], row->expected[i]);
+}
+
+static void by_load(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(load_rows); i++)
+		for (size_t v = 0; v < ROWS(vips); v++)
+			load_run(&load_rows[i], vips[v]);
+	rows_done();
+}
+
+/* A report takes the place of what was sent before it. */
+static void report_corrects(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < ROWS(vips); v++) {
+		service_begin(vips[v], LEAST, 2, NULL);
+		reported(vips[v], 1, 0);
+		reported(vips[v], 2, 0);
+		for (unsigned flow = 0; flow < 10; flow++)
+			backend_of(vips[v], flow, false);
+		reported(vips[v], 1, 0);
+		for (unsigned flow = 0; flow < 4; flow++)
+			assert_int_equal(backend_of(vips[v], flow, false), 1);
+		reported(vips[v], 2, 20);
+		for (unsigned flow = 0; flow < 15; flow++)
+			assert_int_equal(backend_of(vips[v], flow, false), 1);
+	}
+	rows_done();
+}
+
+#define FEW 100 /* SYNs for each of BACKENDS_MAX backends */
+
+/* How far the backend with the most SYNs, of many idle ones, is from the one with the fewest. */
+static unsigned spread(const char *vip, enum ss_scheduler scheduler)
+{
+	unsigned got[256] = {}, min = ~0U, max = 0;
+
+	service_begin(vip, scheduler, BACKENDS_MAX, NULL);
+	for (unsigned i = 0; i < BACKENDS_MAX; i++)
+		reported(vip, i + 1, 0);
+	for (unsigned flow = 0; flow < FEW * BACKENDS_MAX; flow++)
+		got[backend_of(vip, flow, false)]++;
+	for (unsigned i = 1; i <= BACKENDS_MAX; i++) {
+		min = got[i] < min ? got[i] : min;
+		max = got[i] > max ? got[i] : max;
+	}
+	return max - min;
+}
+
+/* Where there are more than are compared. */
+static void many_backends(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < ROWS(vips); v++) {
+		unsigned random = spread(vips[v], SS_SCHED_RANDOM);
+		unsigned power = spread(vips[v], POWER), least = spread(vips[v], LEAST);
+
+		if (random < 30 || power > 10 || least > 3)
+			row_failed(vips[v], "random %u, power of two %u, least connections %u",
+				   random, power, least);
+	}
+	rows_done();
+}
+
+/* A retransmitted SYN goes elsewhere, whatever was sent or reported in between. */
+static void retried(void **state)
+{
+	static const enum ss_scheduler schedulers[] = { LEAST, POWER };
+	static const unsigned backends[] = { 2, 3, BACKENDS_MAX };
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * 3 * 2; i++) {
+		const char *vip = vips[i % 2];
+		unsigned n = backends[i / 2 % 3], same = 0, first[100];
+
+		service_begin(vip, schedulers[i / 6], n, NULL);
+		for (unsigned b = 1; b < n; b++) /* one does not report */
+			reported(vip, b, b);
+		for (unsigned flow = 0; flow < 100; flow++)
+			first[flow] = backend_of(vip, flow, false);
+		reported(vip, 1, 0);
+		for (unsigned flow = 0; flow < 100; flow++)
+			same += backend_of(vip, flow, true) == first[flow];
+		if (same)
+			row_failed(vip, "%u backends: %u of 100 retries go to the first choice", n,
+				   same);
+	}
+	service_begin(WEB4, LEAST, 1, NULL);
+	assert_int_equal(backend_of(WEB4, 1, false), 1);
+	assert_int_equal(backend_of(WEB4, 1, true), 1);
+	rows_done();
+}
+
+/* Only the SYN is forwarded: nothing is remembered of the connection. */
+static void others_dropped(void **state)
+{
+	static const enum ss_scheduler schedulers[] = { LEAST, POWER };
+	struct packet_buf in, out;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		service_begin(vips[i % 2], schedulers[i / 2], 1, NULL);
+		flow_packet(vips[i % 2], 1, "A", false, &in);
+		watch_start(&counters);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_DROP);
+		watch_expect(&counters, C(drop_no_state), vips[i % 2]);
+	}
+	rows_done();
+}
+
 static int load(void **state)
 {
 	(void)state;
@@ -408,6 +683,11 @@ int main(void)
 		cmocka_unit_test_setup(outdated, services_default),
 		cmocka_unit_test_setup(backends_change, services_default),
 		cmocka_unit_test_setup(not_configured, services_default),
+		cmocka_unit_test(by_load),
+		cmocka_unit_test(report_corrects),
+		cmocka_unit_test(many_backends),
+		cmocka_unit_test(retried),
+		cmocka_unit_test(others_dropped),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

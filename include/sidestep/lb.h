@@ -19,6 +19,7 @@
 #define SS_LB_SERVICES 1024 /* services of one balancer */
 #define SS_LB_SERVICE_BACKENDS 1024 /* backends of one service */
 #define SS_LB_BACKENDS 16384 /* backends of one balancer */
+#define SS_LB_CHOICES 65536 /* SYNs whose backend is remembered by schedulers that go by load */
 #define SS_LB_NAME_LEN 64 /* a name's bytes with the ending 0 */
 
 /*
@@ -38,10 +39,12 @@ enum ss_hashed {
  */
 /* clang-format off */
 #define SS_SCHEDULERS(X)                                                                           \
-	X(MAGLEV,      "maglev",      FLOW,   slot, maglev)                                        \
-	X(ROUND_ROBIN, "round-robin", SYN,    turn, round_robin)                                   \
-	X(RANDOM,      "random",      SYN,    slot, maglev)                                        \
-	X(SOURCE_HASH, "source-hash", SOURCE, slot, maglev)
+	X(MAGLEV,            "maglev",            FLOW,   slot,  maglev)                           \
+	X(ROUND_ROBIN,       "round-robin",       SYN,    turn,  round_robin)                      \
+	X(RANDOM,            "random",            SYN,    slot,  maglev)                           \
+	X(SOURCE_HASH,       "source-hash",       SOURCE, slot,  maglev)                           \
+	X(LEAST_CONNECTIONS, "least-connections", SYN,    least, maglev)                           \
+	X(POWER_OF_TWO,      "power-of-two",      SYN,    power, maglev)
 /* clang-format on */
 
 #define SS_SCHED_ENUM(id, name, hashed, choose, fill) SS_SCHED_##id,

@@ -28,7 +28,7 @@
 
 #define ROUNDS_MAX 99
 #define BACKENDS 100
-#define SERVICES 12
+#define SERVICES 16
 
 /* One thing to time. */
 struct variant {
@@ -55,6 +55,10 @@ struct variant {
 #define RANDOM6 "[fd00:99::1]:85"
 #define SOURCE4 "10.99.0.1:86"
 #define SOURCE6 "[fd00:99::1]:86"
+#define LEAST4 "10.99.0.1:87"
+#define LEAST6 "[fd00:99::1]:87"
+#define POWER4 "10.99.0.1:88"
+#define POWER6 "[fd00:99::1]:88"
 #define FLOWS_64K (1 << 16)
 #define FLOWS_1M (1 << 20)
 
@@ -76,6 +80,10 @@ static struct variant variants[] = {
 	{ "xdp_random6_64k_ns", CLIENT6, RANDOM6, FLOWS_64K },
 	{ "xdp_source_64k_ns", CLIENT4, SOURCE4, FLOWS_64K },
 	{ "xdp_source6_64k_ns", CLIENT6, SOURCE6, FLOWS_64K },
+	{ "xdp_least_64k_ns", CLIENT4, LEAST4, FLOWS_64K },
+	{ "xdp_least6_64k_ns", CLIENT6, LEAST6, FLOWS_64K },
+	{ "xdp_power_64k_ns", CLIENT4, POWER4, FLOWS_64K },
+	{ "xdp_power6_64k_ns", CLIENT6, POWER6, FLOWS_64K },
 	{ "xdp_known_1_ns", CLIENT4, STAYING4, 1, "A" },
 	{ "xdp_known_64k_ns", CLIENT4, STAYING4, FLOWS_64K, "A" },
 	{ "xdp_known_1m_ns", CLIENT4, STAYING4, FLOWS_1M, "A" },
@@ -200,6 +208,17 @@ static void hops_fill(const struct lb_maps *maps)
 	free(each);
 }
 
+/* Every backend has reported some connections, and goes on doing so. */
+static void loads_fill(const struct lb_maps *maps)
+{
+	for (__u32 id = 0; id < SERVICES * BACKENDS; id++) {
+		struct ss_lb_load load = { .fresh_until = ~0ULL, .open = id * 7919 % 1000 };
+
+		if (bpf_map_update_elem(maps->loads, &id, &load, BPF_ANY))
+			die("loads");
+	}
+}
+
 static void setup(struct bench_bpf *skel)
 {
 	struct lb_maps maps = {
@@ -225,6 +244,10 @@ static void setup(struct bench_bpf *skel)
 		{ RANDOM6, SS_SCHED_RANDOM },
 		{ SOURCE4, SS_SCHED_SOURCE_HASH },
 		{ SOURCE6, SS_SCHED_SOURCE_HASH },
+		{ LEAST4, SS_SCHED_LEAST_CONNECTIONS },
+		{ LEAST6, SS_SCHED_LEAST_CONNECTIONS },
+		{ POWER4, SS_SCHED_POWER_OF_TWO },
+		{ POWER6, SS_SCHED_POWER_OF_TWO },
 		{ IPIP4, SS_SCHED_MAGLEV, SS_METHOD_IPIP },
 		{ GUE4, SS_SCHED_MAGLEV, SS_METHOD_GUE },
 	};
@@ -238,6 +261,7 @@ static void setup(struct bench_bpf *skel)
 		exit(1);
 	}
 	hops_fill(&maps);
+	loads_fill(&maps);
 	for (int i = 0; i < SERVICES; i++)
 		free(services[i].backends);
 }
