@@ -2,15 +2,10 @@
 /* How many connections a service has open is counted exactly, whatever happens to programs and sockets. */
 #include "cases.h"
 
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include "ask.h"
 #include "capture.h"
 #include "programs.h"
+#include "reports.h"
 
 #define HELD 99
 #define MANY 100000
@@ -230,81 +225,6 @@ void case_open_many(const struct family *family)
 
 /* --- the balancer is told ----------------------------------------------------------------------- */
 
-#define REPORT_PORT 7946
-#define REPORT_KEY "00112233445566778899aabbccddeeff"
-
-/* `sidestep host report` on s1, with @key; it says when it is ready. */
-struct reporter {
-	char config[256], notify[256];
-	int ready;
-	pid_t pid;
-};
-
-static void reporter_role(void *arg)
-{
-	const struct reporter *reporter = arg;
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/sidestep", build_dir());
-	setenv("SIDESTEP_PIN_DIR", host_pin_dir("s1"), 1);
-	setenv("NOTIFY_SOCKET", reporter->notify, 1);
-	execl(path, "sidestep", "host", "report", reporter->config, NULL);
-	NEED(!"execl");
-}
-
-static int notify_socket(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
-	unlink(path);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (void *)&address, sizeof(address)), 0);
-	return fd;
-}
-
-static void key_write(const char *name, const char *key)
-{
-	config_write(name, key);
-	must(NULL, "chmod 600 '%s'", config_path(name));
-}
-
-/* s1 reports to the balancer every 50 ms, with the right key or another one. */
-static void reporter_start(struct reporter *reporter, const char *key)
-{
-	struct pollfd p;
-	char text[64];
-
-	key_write("balancer.key", REPORT_KEY);
-	key_write("host.key", key);
-	must(NULL, "sed 's#^balancer:#&\\n  reports: {port: %d, key: %s}#' '%s' >'%s'", REPORT_PORT,
-	     config_path("balancer.key"), config_path(CONFIG_BALANCER),
-	     config_path("balancer-reports.yaml"));
-	must("lb", "sidestep balancer up '%s'", config_path("balancer-reports.yaml"));
-	snprintf(reporter->config, sizeof(reporter->config), "%s", config_path("s1-report.yaml"));
-	must(NULL,
-	     "sed 's#^host:#&\\n  report: {balancers: [\"10.0.2.2:%d\", \"[fd00:1:2::2]:%d\"], "
-	     "key: %s, "
-	     "interval: 50}#' '%s' >'%s'",
-	     REPORT_PORT, REPORT_PORT, config_path("host.key"), config_path(CONFIG_SERVER),
-	     reporter->config);
-	snprintf(reporter->notify, sizeof(reporter->notify), "%s", config_path("notify"));
-	reporter->ready = notify_socket(reporter->notify);
-	reporter->pid = child_start("s1", reporter_role, reporter);
-	p = (struct pollfd){ .fd = reporter->ready, .events = POLLIN };
-	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-	assert_int_equal(recv(reporter->ready, text, sizeof(text), 0), 7);
-	assert_memory_equal(text, "READY=1", 7);
-}
-
-static void reporter_stop(struct reporter *reporter)
-{
-	assert_int_equal(kill(reporter->pid, SIGTERM), 0);
-	child_join(reporter->pid);
-	close(reporter->ready);
-}
-
 static void expect_reported_soon(const struct family *family, long n)
 {
 	const char *service = family->af == AF_INET ? "one" : "one6";
@@ -320,7 +240,8 @@ void case_open_reported(const struct family *family)
 	struct reporter reporter;
 	struct held held;
 
-	reporter_start(&reporter, REPORT_KEY);
+	reports_accept(NULL);
+	reporter_start(&reporter, "s1", REPORT_KEY, 50);
 	expect_reported_soon(family, 0);
 	held = hold(family);
 	expect_reported_soon(family, HELD);
@@ -347,7 +268,8 @@ void case_open_forged(const struct family *family)
 	struct reporter reporter;
 	long deadline = now_ms() + WAIT_MS;
 
-	reporter_start(&reporter, "00112233445566778899aabbccddeefe");
+	reports_accept(NULL);
+	reporter_start(&reporter, "s1", "00112233445566778899aabbccddeefe", 50);
 	while (counted("lb", "report_forged") < 4 && now_ms() < deadline)
 		usleep(1000);
 	assert_true(counted("lb", "report_forged") >= 4);

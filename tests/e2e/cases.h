@@ -112,6 +112,7 @@
 	X(open_many, "and all of 100000", ONCE)                                               \
 	X(open_reported, "they are reported to the balancer", ALL)                            \
 	X(open_forged, "reports with another key are not believed", ONCE)                     \
+	X(load_skewed, "connections that take very different times", ONCE)                    \
 	X(host_up_again, "new configuration during a transfer", ALL)                          \
 	X(host_down_refused, "unloading while a connection needs the programs", ALL)          \
 	X(listener_stays, "programs are exchanged under a listening server", ALL)             \
