@@ -20,7 +20,7 @@ B := build-sanitize
 SANITIZE_FLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
 
-LIBS := libbpf libxdp libcyaml yaml-0.1 jansson
+LIBS := libbpf libxdp libcyaml yaml-0.1 jansson libsystemd
 WARNINGS := -Wall -Wextra -Wshadow -Wno-missing-field-initializers
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARNINGS) $(SANITIZE_FLAGS) -Iinclude -Iloader -I$(B) \
@@ -151,13 +151,13 @@ fuzz: $(patsubst %,$(B)/fuzz_%,$(FUZZ))
 .PHONY: build-tests
 build-tests: all $(UNIT_TESTS)
 
-UNIT := $(patsubst %,$(B)/tests/%,test_option test_address test_config test_maglev)
+UNIT := $(patsubst %,$(B)/tests/%,test_option test_address test_config test_maglev test_report)
 .PHONY: unit
 unit: $(UNIT)
 	$(Q)tests/run $(UNIT)
 
 # User space under AddressSanitizer and UndefinedBehaviorSanitizer.
-SANITIZED := $(patsubst %,build-sanitize/tests/%,test_option test_address test_config test_maglev)
+SANITIZED := $(patsubst %,build-sanitize/tests/%,test_option test_address test_config test_maglev test_report)
 .PHONY: build-sanitized
 build-sanitized:
 	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined $(SANITIZED)

@@ -13,6 +13,7 @@
 
 #include "conn.h"
 #include "kernel.h"
+#include "open.h"
 #include "strict.h"
 
 /* Will packets leave without the socket that goes from @before to @now, for the first time? */
@@ -49,8 +50,11 @@ static __always_inline void conn_state(struct bpf_sock_ops *ctx)
 		return;
 	if (conn->rewrite && conn->path != SS_PATH_ASKING && is_closing(before, now))
 		late_write(conn);
-	if (conn->strict && now == TCP_CLOSE)
+	if (now != TCP_CLOSE)
+		return;
+	if (conn->strict)
 		strict_close(conn, before);
+	open_remove(conn);
 }
 
 #endif

@@ -17,6 +17,7 @@
 #include <sidestep/option.h>
 
 #include "conn.h"
+#include "open.h"
 #include "request.h"
 #include "sockops.h"
 
@@ -288,7 +289,9 @@ static __always_inline struct ss_conn *server_conn(struct bpf_sock *sk, struct s
 {
 	struct ss_conn state = { .flow = *flow, .role = SS_ROLE_SERVER };
 
-	if (!conn)
+	if (conn)
+		state.counted = conn->counted;
+	else
 		conn = bpf_sk_storage_get(&conns, sk, &state, BPF_SK_STORAGE_GET_F_CREATE);
 	if (conn)
 		*conn = state;
@@ -365,6 +368,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	int half_open, judged;
 	struct ss_conn *conn;
+	__u32 callbacks;
 
 	if (!sk)
 		return;
@@ -384,15 +388,17 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	if (!conn)
 		return;
 	conn->wire = vip;
+	open_add(conn);
 	if (judged == JUDGED_GRANT && (half_open || !is_strict(&vip)))
 		conn_rewrite(conn, &vip);
 	if (judged == JUDGED_GRANT && ctx->skb_tcp_flags & TCP_FLAG_SYN) {
 		server_fast_open(ctx, conn);
 		return;
 	}
+	callbacks = conn->counted ? BPF_SOCK_OPS_STATE_CB_FLAG : 0;
 	if (conn->rewrite)
-		conn->cb_flags =
-			callbacks_on(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG);
+		callbacks = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+	conn->cb_flags = callbacks_on(ctx, callbacks);
 	conn_decide(conn, judged == JUDGED_GRANT && !half_open ? SS_PATH_DIRECT : SS_PATH_BALANCER,
 		    reason);
 }

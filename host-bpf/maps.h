@@ -13,6 +13,7 @@
 #define RULES_MAX 1024
 #define BLOCKED_MAX 4096
 #define PLAIN_MAX BLOCKED_MAX
+#define OPEN_MAX 2048
 #define STRICT_MAX 262144
 #define STRICT_TIME_WAIT_MAX 131072
 #define STRICT_CLOSED_MAX 65536
@@ -131,6 +132,17 @@ struct {
 	__type(key, struct ss_endpoint);
 	__type(value, __u32); /* in network byte order */
 } serve_ports SEC(".maps");
+
+/*
+ * How many connections a service has open, by service and listening port. Written by sockops; an entry
+ * stays as long as the map, since connections may outlive the service's configuration.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, OPEN_MAX);
+	__type(key, struct ss_served_at);
+	__type(value, struct ss_open);
+} open_conns SEC(".maps");
 
 /* Ports that serving sockets listen on, in host byte order. Configuration. */
 struct {

@@ -19,6 +19,7 @@
 #include "nat.h"
 #include "parse.h"
 #include "pick.h"
+#include "report.h"
 #include "request.h"
 
 static __always_inline int drop(enum ss_lb_counter reason)
@@ -100,7 +101,7 @@ static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, e
 /* Can packets other than SYNs be sent on without anything known of their connection? */
 static __always_inline int is_hashed(const struct ss_lb_table *table)
 {
-	return table->scheduler != SS_SCHED_ROUND_ROBIN;
+	return ss_scheduler_is_hash(table->scheduler);
 }
 
 /* A next hop for one packet: for clients, of which there are too many to keep one for each. */
@@ -137,7 +138,7 @@ static __always_inline const struct ss_lb_backend *quoted_backend(struct ss_lb_t
 		flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow)
 		return &flow->backend;
-	return is_hashed(table) ? pick(table, quoted_hash(quoted), 0) : NULL;
+	return is_hashed(table) ? pick(table, quoted_hash(table, quoted), 0) : NULL;
 }
 
 /* An ICMP packet: passed, unless it asks for a service's address, or is an error about a connection. */
@@ -190,7 +191,8 @@ static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct pa
 static __always_inline const struct ss_lb_backend *
 balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind)
 {
-	const struct ss_lb_backend *backend = pick(table, packet_hash(p), kind == KIND_RETRY);
+	const struct ss_lb_backend *backend =
+		pick(table, choice_hash(table, p), kind == KIND_RETRY);
 	struct ss_lb_flow_key key;
 
 	if (!table->flow_id || !backend)
@@ -234,7 +236,7 @@ balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kin
 		return &flow->backend;
 	if (!is_known_by(table, kind))
 		return NULL;
-	backend = pick(table, packet_hash(p), 0);
+	backend = pick(table, choice_hash(table, p), 0);
 	if (!backend || !table->flow_id)
 		return backend;
 	if (kind == KIND_OTHER)
@@ -271,7 +273,8 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *p, enum kind kind,
 				struct nat_work *w)
 {
-	const struct ss_lb_backend *backend = pick(table, packet_hash(p), kind == KIND_RETRY);
+	const struct ss_lb_backend *backend =
+		pick(table, choice_hash(table, p), kind == KIND_RETRY);
 
 	if (!backend)
 		return -SS_LB_drop_no_backend;
@@ -357,6 +360,28 @@ static __noinline int balance_return(struct xdp_md *ctx, struct packet *p)
 	return action;
 }
 
+/* A UDP packet: passed, unless it is a server's report. */
+static __noinline int balance_udp(struct xdp_md *ctx, struct packet *p)
+{
+	switch (report_take(ctx, p)) {
+	case REPORT_NONE:
+		return XDP_PASS;
+	case REPORT_TAKEN:
+		return drop(SS_LB_report_taken);
+	case REPORT_MALFORMED:
+		return drop(SS_LB_report_malformed);
+	case REPORT_FORGED:
+		return drop(SS_LB_report_forged);
+	case REPORT_WRONG_SOURCE:
+		return drop(SS_LB_report_wrong_source);
+	case REPORT_OLD:
+		return drop(SS_LB_report_old);
+	case REPORT_UNKNOWN:
+		return drop(SS_LB_report_unknown);
+	}
+	return XDP_DROP;
+}
+
 static __always_inline int balance(struct xdp_md *ctx)
 {
 	struct packet p = {};
@@ -369,6 +394,8 @@ static __always_inline int balance(struct xdp_md *ctx)
 
 	if (parsed == PARSE_ICMP)
 		return balance_icmp(ctx, &p);
+	if (parsed == PARSE_UDP)
+		return balance_udp(ctx, &p);
 	if (parsed != PARSE_TCP)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
 	table = service_table(&p.dst);

@@ -9,6 +9,7 @@
 #include <sidestep/counters.h>
 #include <sidestep/host.h>
 #include <sidestep/lb.h>
+#include <sidestep/report.h>
 
 /*
  * VIP:vport -> index into tables; VIP with port 0 -> present for every address that has a
@@ -119,6 +120,49 @@ struct {
 	__type(key, __u32);
 	__type(value, struct ss_lb_backend_cpu);
 } backend_cpu SEC(".maps");
+
+/* Whose report is about which backend: its id. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SS_LB_BACKENDS);
+	__type(key, struct ss_lb_reporter);
+	__type(value, __u32);
+} reporters SEC(".maps");
+
+/* By backend id: its load. Written by the program; user space zeroes new ones. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SS_LB_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct ss_lb_load);
+} loads SEC(".maps");
+
+/*
+ * By a part of a SYN's hash: the id of the backend that it got, and more of its hash. Written and read
+ * by schedulers that go by load; a later SYN takes the place.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SS_LB_CHOICES);
+	__type(key, __u32);
+	__type(value, __u32);
+} choices SEC(".maps");
+
+/* Which UDP packets are reports, and their key. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_lb_report_rules);
+} report_rules SEC(".maps");
+
+/* The report that a processor reads just now. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, SS_REPORT_MAX);
+} report_copy SEC(".maps");
 
 /* By enum ss_lb_counter. Written by the program, read by user space. */
 struct {

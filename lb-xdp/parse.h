@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Wire -> parsed: from an Ethernet frame to the addresses and the TCP or ICMP header of a packet
- * that may be for a service. Step 2 of a connection begins here.
+ * that may be for a service, or to those of a UDP packet. Step 2 of a connection begins here.
  *
  * Every length that a packet states is checked against the bytes that are there. What cannot be
  * read is told apart from what is none of ours: only the caller, who knows the services, drops.
@@ -15,6 +15,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 
 #include <sidestep/addr.h>
@@ -26,7 +27,8 @@
 enum parse_result {
 	PARSE_TCP, /* all fields are set */
 	PARSE_ICMP, /* all fields are set, but dst has no port */
-	PARSE_OTHER, /* not IP, neither TCP nor ICMP, or nothing that this program understands */
+	PARSE_UDP, /* all fields are set */
+	PARSE_OTHER, /* not IP, neither TCP nor UDP nor ICMP, or nothing that this program understands */
 	PARSE_SHORT, /* the packet ends within its Ethernet or IP header */
 	PARSE_BAD_IP, /* the IP header contradicts itself */
 	PARSE_BAD_TCP, /* the TCP header is cut off or contradicts itself; dst is set */
@@ -42,7 +44,7 @@ struct icmp_header {
 };
 
 /*
- * ip6 is set if is_ip6, else ip4; tcp or icmp, by what was parsed. dst is the service endpoint, if
+ * ip6 is set if is_ip6, else ip4; tcp, udp or icmp, by what was parsed. dst is the service endpoint, if
  * there is such a service. own_source: it is now from the balancer itself (encap.h, nat.h).
  */
 struct packet {
@@ -54,6 +56,7 @@ struct packet {
 	struct ipv6hdr *ip6;
 	union {
 		struct tcphdr *tcp;
+		struct udphdr *udp;
 		struct icmp_header *icmp;
 	};
 	void *end;
@@ -96,6 +99,22 @@ static __always_inline enum parse_result parse_icmp(struct packet *p, void *l4)
 	return PARSE_ICMP;
 }
 
+/* @room as for parse_tcp(). */
+static __always_inline enum parse_result parse_udp(struct packet *p, void *l4, __s32 room)
+{
+	struct udphdr *udp = l4;
+	__s32 len;
+
+	if ((void *)(udp + 1) > p->end)
+		return PARSE_OTHER;
+	len = SS_BE16(udp->len);
+	if (len < (__s32)sizeof(*udp) || len > room)
+		return PARSE_OTHER;
+	p->udp = udp;
+	p->dst.port = udp->dest;
+	return PARSE_UDP;
+}
+
 static __always_inline enum parse_result parse_ipv4(struct packet *p, void *l3)
 {
 	struct iphdr *ip = l3;
@@ -112,9 +131,11 @@ static __always_inline enum parse_result parse_ipv4(struct packet *p, void *l3)
 	p->ip4 = ip;
 	p->dst.addr = ss_addr_v4(ip->daddr);
 	if (ip->protocol != IPPROTO_TCP) {
-		if (ip->protocol == IPPROTO_ICMP && !(ip->frag_off & IP_OFFSET_OR_MORE))
-			return parse_icmp(p, l3 + header);
-		return PARSE_OTHER;
+		if (ip->frag_off & IP_OFFSET_OR_MORE)
+			return PARSE_OTHER;
+		if (ip->protocol == IPPROTO_UDP)
+			return parse_udp(p, l3 + header, total - header);
+		return ip->protocol == IPPROTO_ICMP ? parse_icmp(p, l3 + header) : PARSE_OTHER;
 	}
 	if (ip->frag_off & IP_OFFSET_OR_MORE)
 		return PARSE_FRAGMENT;
@@ -156,6 +177,8 @@ static __always_inline enum parse_result parse_ipv6(struct packet *p, void *l3)
 		l4 += (ext->len + 1) * 8;
 		room -= (ext->len + 1) * 8;
 	}
+	if (next == IPPROTO_UDP)
+		return parse_udp(p, l4, room);
 	if (next != IPPROTO_TCP)
 		return next == IPPROTO_ICMPV6 ? parse_icmp(p, l4) : PARSE_OTHER;
 	return parse_tcp(p, l4, room);

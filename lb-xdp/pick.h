@@ -3,12 +3,16 @@
  * Parsed -> decision: the service of a packet, and the backend that takes it.
  *
  * The choice is a function of the packet, the service's table and, for round robin, of whose turn
- * it is. No connection is remembered: a retransmitted SYN says by its retry bit that the first
+ * it is, or of the backends' load (load.h). No connection is remembered: a retransmitted SYN says by its retry bit that the first
  * choice did not answer, and then gets another backend.
+ *
+ * A scheduler is a row of SS_SCHEDULERS: it says what is hashed, and which of the functions choose_*()
+ * finds a backend by that hash.
  */
 #ifndef SIDESTEP_LB_PICK_H
 #define SIDESTEP_LB_PICK_H
 
+#include "load.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -43,12 +47,19 @@ static __always_inline __u64 flow_hash(int is_ip6, const __be32 *src, const __be
 	return h ^ h >> 29;
 }
 
-static __always_inline __u64 packet_hash(const struct packet *p)
+/* The hash of a client's address, for schedulers that keep a client with its backend. */
+static __always_inline __u64 source_hash(int is_ip6, const __be32 *src)
 {
-	if (!p->is_ip6)
-		return flow_hash(0, &p->ip4->saddr, &p->ip4->daddr, p->tcp->source, p->tcp->dest);
-	return flow_hash(1, p->ip6->saddr.in6_u.u6_addr32, p->ip6->daddr.in6_u.u6_addr32,
-			 p->tcp->source, p->tcp->dest);
+	__u64 h = MIX_2;
+
+	if (!is_ip6) {
+		h = mix(h, *src);
+	} else {
+		h = mix(h, (__u64)src[0] << 32 | src[1]);
+		h = mix(h, (__u64)src[2] << 32 | src[3]);
+	}
+	h *= MIX_2;
+	return h ^ h >> 29;
 }
 
 static __always_inline struct ss_addr packet_client(const struct packet *p)
@@ -66,12 +77,39 @@ static __always_inline struct ss_endpoint packet_source(const struct packet *p)
 	return (struct ss_endpoint){ .addr = packet_client(p), .port = p->tcp->source };
 }
 
-/* That of the packets which @quoted's client, the remote end, sends to the service. */
-static __always_inline __u64 quoted_hash(const struct ss_flow *quoted)
+static __always_inline __u64 packet_hash(const struct packet *p)
+{
+	if (!p->is_ip6)
+		return flow_hash(0, &p->ip4->saddr, &p->ip4->daddr, p->tcp->source, p->tcp->dest);
+	return flow_hash(1, p->ip6->saddr.in6_u.u6_addr32, p->ip6->daddr.in6_u.u6_addr32,
+			 p->tcp->source, p->tcp->dest);
+}
+
+/*
+ * What the scheduler of @table chooses by for @p. Where that is the SYN itself, its sequence number
+ * tells connections of the same addresses and ports apart, and is that of its retransmissions.
+ */
+static __always_inline __u64 choice_hash(const struct ss_lb_table *table, const struct packet *p)
+{
+	enum ss_hashed hashed = ss_scheduler_hashed(table->scheduler);
+	__u64 h;
+
+	if (hashed == SS_HASHED_SOURCE)
+		return p->is_ip6 ? source_hash(1, p->ip6->saddr.in6_u.u6_addr32)
+				 : source_hash(0, &p->ip4->saddr);
+	h = packet_hash(p);
+	return hashed == SS_HASHED_SYN ? mix(h, p->tcp->seq) * MIX_2 : h;
+}
+
+/* The same for the packets which @quoted's client, the remote end, sends to the service. */
+static __always_inline __u64 quoted_hash(const struct ss_lb_table *table,
+					 const struct ss_flow *quoted)
 {
 	const struct ss_endpoint *client = &quoted->remote, *vip = &quoted->local;
 	int at = ss_addr_is_v4(&vip->addr) ? 3 : 0;
 
+	if (ss_scheduler_hashed(table->scheduler) == SS_HASHED_SOURCE)
+		return source_hash(!at, client->addr.w + at);
 	return flow_hash(!at, client->addr.w + at, vip->addr.w + at, client->port, vip->port);
 }
 
@@ -111,38 +149,149 @@ static __always_inline __u32 next_turn(const struct ss_lb_table *table)
 	return ((*turn)++ + bpf_get_smp_processor_id()) % SS_LB_SLOTS;
 }
 
+/* Another of @table's backends than the one at @index, if there is one. */
+static __always_inline __u32 another(const struct ss_lb_table *table, __u32 index, __u64 hash)
+{
+	__u32 active = table->active;
+
+	if (active < 2)
+		return index;
+	index += 1 + scale(hash, active - 1);
+	return index < active ? index : index - active;
+}
+
 /*
- * The backend for a flow of @hash out of @table; NULL if none takes connections. With @second,
- * another than the one that the flow would get otherwise, if there is one.
+ * The functions choose_*(): the index of the backend for a SYN of @hash, or with @second another than
+ * the one that it got the first time, if there is one.
+ */
+
+/* The backend whose share of the slots @bits point into. */
+static __always_inline __u32 slot_index(const struct ss_lb_table *table, __u32 bits)
+{
+	__u32 slot = scale(bits, SS_LB_SLOTS);
+
+	barrier_var(slot); /* the compiler knows this bound, the verifier has to see it */
+	return slot < SS_LB_SLOTS ? table->slot[slot] : 0;
+}
+
+/* By hash alone. */
+static __always_inline __u32 choose_slot(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	__u32 index = slot_index(table, hash >> 32);
+
+	return second ? another(table, index, hash) : index;
+}
+
+/*
+ * The backend whose turn it is. The turn has moved on already since a SYN was sent first: a second
+ * choice goes further only if this is who had the last one.
+ */
+static __always_inline __u32 choose_turn(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	__u32 slot = next_turn(table), before = slot ? slot - 1 : SS_LB_SLOTS - 1, index;
+
+	barrier_var(slot);
+	barrier_var(before); /* kernel 6.1 does not learn from slot != 0 */
+	if (slot >= SS_LB_SLOTS || before >= SS_LB_SLOTS)
+		return 0;
+	index = table->slot[slot];
+	return second && index == table->slot[before] ? another(table, index, hash) : index;
+}
+
+/* A choice by load under way. */
+struct load_walk {
+	const struct ss_lb_table *table;
+	__u64 now; /* CLOCK_MONOTONIC_COARSE in ns */
+	__u64 draw;
+	__u32 sample;
+	__u32 avoid; /* a backend's id */
+	__u32 index; /* that was looked at last */
+	struct candidate best;
+};
+
+/*
+ * Compares one more backend with the best: the next one if they are all looked at, else one that is
+ * drawn by weight.
+ */
+static long load_step(__u32 i, struct load_walk *w)
+{
+	const struct ss_lb_table *table = w->table;
+	struct candidate other = {};
+
+	if (table->active <= w->sample) {
+		if (i + 1 >= table->active)
+			return 1;
+		w->index = w->index + 1 < table->active ? w->index + 1 : 0;
+	} else {
+		w->draw = mix(w->draw, i + 1);
+		w->index = slot_index(table, w->draw >> 32);
+		if (w->index == w->best.index)
+			w->index = another(table, w->index, w->draw);
+	}
+	if (candidate_read(table, w->index, w->now, &other) && other.id != w->avoid &&
+	    is_less(&other, &w->best))
+		w->best = other;
+	return 0;
+}
+
+/*
+ * By load, out of @sample backends. The first one is drawn by weight, and if its load is not known,
+ * it stays with that.
+ */
+static __noinline __u32 choose_by_load(const struct ss_lb_table *table, __u64 hash, int second,
+				       __u32 sample)
+{
+	struct load_walk w = { .table = table, .draw = hash, .sample = sample };
+	int known;
+
+	w.now = bpf_ktime_get_coarse_ns();
+	w.avoid = second ? choice_recall(hash) : NO_BACKEND;
+	w.index = slot_index(table, hash >> 32);
+	known = candidate_read(table, w.index, w.now, &w.best);
+	if (w.best.id == w.avoid) {
+		w.index = another(table, w.index, hash);
+		known = candidate_read(table, w.index, w.now, &w.best);
+	}
+	if (known)
+		bpf_loop(sample - 1, load_step, &w, 0);
+	load_sent(w.best.id);
+	if (!second)
+		choice_remember(hash, w.best.id);
+	return w.best.index;
+}
+
+/* The least loaded of all, or of 16 where there are more. */
+static __always_inline __u32 choose_least(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	return choose_by_load(table, hash, second, LEAST_SAMPLE);
+}
+
+/* The less loaded of two. */
+static __always_inline __u32 choose_power(const struct ss_lb_table *table, __u64 hash, int second)
+{
+	return choose_by_load(table, hash, second, POWER_SAMPLE);
+}
+
+/*
+ * The backend for a packet of @hash out of @table; NULL if none takes connections. With @second,
+ * another than the one that it would get otherwise, if there is one. A switch, since a call through
+ * a pointer costs more than all the rest.
  */
 static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, __u64 hash, int second)
 {
-	__u32 active = table->active, index, slot;
+	__u32 index = 0;
 
-	if (!active)
+	if (!table->active)
 		return NULL;
-	if (table->scheduler == SS_SCHED_ROUND_ROBIN)
-		slot = next_turn(table);
-	else
-		slot = scale(hash >> 32, SS_LB_SLOTS);
-	barrier_var(slot); /* the compiler knows this bound, the verifier has to see it */
-	if (slot >= SS_LB_SLOTS)
-		return NULL;
-	index = table->slot[slot];
-	/* the turn has moved on already: go further only if that is who had the last one */
-	if (second && table->scheduler == SS_SCHED_ROUND_ROBIN) {
-		__u32 before = slot ? slot - 1 : SS_LB_SLOTS - 1;
-
-		barrier_var(before); /* kernel 6.1 does not learn from slot != 0 */
-		if (before >= SS_LB_SLOTS)
-			return NULL;
-		second = index == table->slot[before];
+	switch (table->scheduler) {
+#define CHOOSE(id, name, hashed, choose, fill)                \
+	case SS_SCHED_##id:                                   \
+		index = choose_##choose(table, hash, second); \
+		break;
+		SS_SCHEDULERS(CHOOSE)
+#undef CHOOSE
 	}
-	if (second && active > 1) {
-		index += 1 + scale(hash, active - 1);
-		if (index >= active)
-			index -= active;
-	}
+	barrier_var(index);
 	if (index >= SS_LB_SERVICE_BACKENDS)
 		return NULL;
 	return &table->backend[index];

@@ -9,11 +9,13 @@
 #include "balancer.skel.h"
 #include "lb_table.h"
 #include "platform.h"
+#include "report.h"
 #include "xdp.h"
 
 void balancer_maps_close(struct lb_maps *maps)
 {
-	int *fds[] = { &maps->services, &maps->tables, &maps->backend_cpu, &maps->counters };
+	int *fds[] = { &maps->services,	 &maps->tables, &maps->backend_cpu, &maps->counters,
+		       &maps->reporters, &maps->loads,	&maps->report_rules };
 
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
@@ -29,9 +31,13 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 		.tables = pins_get(pins, "tables"),
 		.backend_cpu = pins_get(pins, "backend_cpu"),
 		.counters = pins_get(pins, "counters"),
+		.reporters = pins_get(pins, "reporters"),
+		.loads = pins_get(pins, "loads"),
+		.report_rules = pins_get(pins, "report_rules"),
 	};
 
-	if (maps.services < 0 || maps.tables < 0 || maps.backend_cpu < 0 || maps.counters < 0) {
+	if (maps.services < 0 || maps.tables < 0 || maps.backend_cpu < 0 || maps.counters < 0 ||
+	    maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0) {
 		balancer_maps_close(&maps);
 		return error_set(
 			err, -ENOENT,
@@ -102,6 +108,22 @@ static int sources_find(const struct balancer_config *config, struct error *err)
 	return 0;
 }
 
+/* Whose reports are taken in; before the services, so that a bad key changes nothing. */
+static int reports_apply(const struct lb_maps *maps, const struct balancer_config *config,
+			 struct error *err)
+{
+	struct ss_lb_report_rules rules = { .port = SS_BE16(config->reports.port) };
+	int ret;
+
+	if (!config->reports.port)
+		ret = lb_reports_accept(maps, NULL);
+	else if (report_key_load(config->reports.key, &rules.key, err))
+		return -EINVAL;
+	else
+		ret = lb_reports_accept(maps, &rules);
+	return ret ? error_set(err, ret, "cannot write the reports' key: %s", strerror(-ret)) : 0;
+}
+
 /* Services first, so that no packet comes by before they are there. */
 static int balancer_apply(const struct pins *pins, const struct balancer_config *config,
 			  const int *ifindex, struct error *err)
@@ -113,6 +135,8 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	if (ret)
 		return ret;
 	ret = sources_find(config, err);
+	if (!ret)
+		ret = reports_apply(&maps, config, err);
 	if (!ret)
 		ret = lb_services_apply(&maps, config->services, config->services_count, err);
 	balancer_maps_close(&maps);

@@ -58,12 +58,16 @@ static json_t *backend_json(const struct lb_maps *maps, const struct ss_lb_table
 {
 	const struct ss_lb_backend_info *info = &table->info[i];
 	struct ss_lb_backend_cpu sum = {};
+	struct ss_lb_load load = {};
+	int known = lb_load_read(maps, table->backend[i].id, &load);
 
 	(void)lb_backend_read(maps, table->backend[i].id, &sum);
-	return json_pack("{s:s, s:o, s:i, s:s, s:I, s:I, s:I}", "name", info->name, "address",
+	return json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I}", "name", info->name, "address",
 			 json_endpoint(&table->backend[i].endpoint), "weight", (int)info->weight,
-			 "state", backend_state_name(info->state), "syns", (json_int_t)sum.syns,
-			 "retries", (json_int_t)sum.retries, "others", (json_int_t)sum.others);
+			 "state", backend_state_name(info->state), "open",
+			 known ? json_integer(load.open) : json_null(), "syns",
+			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "others",
+			 (json_int_t)sum.others);
 }
 
 static json_t *service_json(const struct lb_maps *maps, const struct lb_service *service)
@@ -103,7 +107,8 @@ static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
 static void service_print(const json_t *service)
 {
 	const char *name, *vip, *scheduler, *method, *address, *state;
-	json_t *backends, *item;
+	json_t *backends, *item, *known;
+	char open[24];
 	json_int_t syns, retries, others;
 	int weight;
 	size_t i;
@@ -111,15 +116,16 @@ static void service_print(const json_t *service)
 	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
 		    "scheduler", &scheduler, "method", &method, "backends", &backends);
 	printf("service   %s %s %s %s\n", name, vip, scheduler, method);
-	printf("          %-16s %-26s %6s %-6s %10s %10s %10s\n", "BACKEND", "ADDRESS", "WEIGHT",
-	       "STATE", "SYNS", "RETRIES", "OTHERS");
+	printf("          %-16s %-26s %6s %-6s %7s %10s %10s %10s\n", "BACKEND", "ADDRESS",
+	       "WEIGHT", "STATE", "OPEN", "SYNS", "RETRIES", "OTHERS");
 	json_array_foreach(backends, i, item)
 	{
-		json_unpack(item, "{s:s, s:s, s:i, s:s, s:I, s:I, s:I}", "name", &name, "address",
-			    &address, "weight", &weight, "state", &state, "syns", &syns, "retries",
-			    &retries, "others", &others);
-		printf("          %-16s %-26s %6d %-6s %10lld %10lld %10lld\n", name, address,
-		       weight, state, syns, retries, others);
+		json_unpack(item, "{s:s, s:s, s:i, s:s, s:o, s:I, s:I, s:I}", "name", &name,
+			    "address", &address, "weight", &weight, "state", &state, "open", &known,
+			    "syns", &syns, "retries", &retries, "others", &others);
+		snprintf(open, sizeof(open), "%lld", json_integer_value(known));
+		printf("          %-16s %-26s %6d %-6s %7s %10lld %10lld %10lld\n", name, address,
+		       weight, state, json_is_null(known) ? "-" : open, syns, retries, others);
 	}
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* sidestep host up, down, status, connections. */
+/* sidestep host up, down, report, status, connections. */
+#include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "command.h"
 #include "config.h"
 #include "host.h"
+#include "reporter.h"
 #include "tc.h"
 
 static int up(const struct pins *pins, const struct config *config, const struct options *options,
@@ -34,6 +36,31 @@ int cmd_host_down(const struct options *options, char **argv)
 		ret = host_down(&pins, options->force, &err);
 		close(lock);
 	}
+	return ret ? command_fail(&err) : 0;
+}
+
+/* Stays: the lock is for those who change something, and given back at once. */
+int cmd_host_report(const struct options *options, char **argv)
+{
+	struct config *config;
+	struct error err = {};
+	struct pins pins;
+	int lock, ret;
+
+	if (config_load(argv[0], &config, &err))
+		return command_fail(&err);
+	if (!config->host || !config->host->report.balancers_count)
+		ret = error_set(&err, -EINVAL,
+				"%s: no key \"report\" in a \"host\" section; expected one for: "
+				"host report",
+				argv[0]);
+	else
+		ret = command_begin(options, "host", &pins, &lock, &err);
+	if (!ret) {
+		close(lock);
+		ret = reporter_run(&pins, &config->host->report, &err);
+	}
+	config_free(config);
 	return ret ? command_fail(&err) : 0;
 }
 
@@ -65,6 +92,14 @@ static void add_service(const struct ss_endpoint *vip, const struct ss_serve *se
 	json_array_append_new(arg, json_pack("{s:o, s:i, s:s}", "vip", json_endpoint(vip), "listen",
 					     SS_BE16(serve->listen), "replies",
 					     serve->strict ? "strict" : "classic"));
+}
+
+static void add_open(const struct ss_served_at *at, const struct ss_open *open, void *arg)
+{
+	json_array_append_new(arg, json_pack("{s:o, s:i, s:I, s:I}", "vip", json_endpoint(&at->vip),
+					     "listen", SS_BE16(at->listen), "open",
+					     (json_int_t)open->open, "accepted",
+					     (json_int_t)open->accepted));
 }
 
 static void add_prefix(const struct ss_prefix *prefix, void *arg)
@@ -143,14 +178,15 @@ static json_t *counters_json(const __u64 *counters)
 static json_t *status_json(const struct pins *pins, const __u64 *counters)
 {
 	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array(),
-	       *plain = json_array();
+	       *plain = json_array(), *open = json_array();
 
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
+	host_open(pins, add_open, open);
 	host_remembered(pins, "blocked", add_blocked, blocked);
 	host_remembered(pins, "plain", add_plain, plain);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
-			 pins->version, "programs", interfaces, "serve", services,
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
+			 pins->version, "programs", interfaces, "serve", services, "open", open,
 			 "listeners_that_must_restart", restart_json(pins), "dial",
 			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
 			 "blocked", blocked, "plain", plain, "trusted_balancers",
@@ -177,6 +213,12 @@ static void status_print(const json_t *status, const __u64 *counters)
 		       json_string_value(json_object_get(item, "vip")),
 		       json_integer_value(json_object_get(item, "listen")),
 		       json_string_value(json_object_get(item, "replies")));
+	json_array_foreach(json_object_get(status, "open"), i, item)
+		printf("open      %s listen %lld: %lld connections, %lld so far\n",
+		       json_string_value(json_object_get(item, "vip")),
+		       json_integer_value(json_object_get(item, "listen")),
+		       json_integer_value(json_object_get(item, "open")),
+		       json_integer_value(json_object_get(item, "accepted")));
 	printf("strict    %lld connections to servers that reply strictly\n",
 	       json_integer_value(json_object_get(status, "strict_connections")));
 	json_array_foreach(json_object_get(status, "blocked"), i, item)

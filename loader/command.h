@@ -36,6 +36,7 @@ int cmd_host_up(const struct options *options, char **argv);
 int cmd_host_down(const struct options *options, char **argv);
 int cmd_host_status(const struct options *options, char **argv);
 int cmd_host_connections(const struct options *options, char **argv);
+int cmd_host_report(const struct options *options, char **argv);
 int cmd_balancer_up(const struct options *options, char **argv);
 int cmd_balancer_down(const struct options *options, char **argv);
 int cmd_balancer_status(const struct options *options, char **argv);

@@ -322,6 +322,54 @@ static int serves_convert(const struct place *at, const struct raw_host *raw,
 	return UNIQUE_CHECK(at, host->serve, host->serve_count, vip, "vip");
 }
 
+static int path_convert(const struct place *at, const char *text, char **out)
+{
+	if (!*text)
+		return fail_at(at, NULL, "empty");
+	*out = strdup(text);
+	return *out ? 0 : fail_memory(at);
+}
+
+static int report_convert(const struct place *at, const struct raw_report *raw,
+			  struct host_report_config *out)
+{
+	const struct place *list = AT_KEY(at, "balancers");
+	int ret;
+
+	out->interval = CONFIG_REPORT_MS_DEFAULT;
+	if (!raw)
+		return 0;
+	if (!raw->balancers.count)
+		return fail_at(list, NULL, "empty");
+	out->balancers = calloc(raw->balancers.count, sizeof(*out->balancers));
+	if (!out->balancers)
+		return fail_memory(at);
+	out->balancers_count = raw->balancers.count;
+	for (unsigned i = 0; i < raw->balancers.count; i++) {
+		ret = endpoint_convert(AT_ITEM(list, i), raw->balancers.item[i],
+				       &out->balancers[i]);
+		if (ret)
+			return ret;
+	}
+	ret = path_convert(AT_KEY(at, "key"), raw->key, &out->key);
+	if (ret)
+		return ret;
+	return number_convert(AT_KEY(at, "interval"), raw->interval, 10, 60000, &out->interval);
+}
+
+static int reports_convert(const struct place *at, const struct raw_reports *raw,
+			   struct reports_config *out)
+{
+	unsigned port = 0;
+	int ret;
+
+	if (!raw)
+		return 0;
+	ret = number_convert(AT_KEY(at, "port"), raw->port, 1, 65535, &port);
+	out->port = port;
+	return ret ? ret : path_convert(AT_KEY(at, "key"), raw->key, &out->key);
+}
+
 static int host_convert(const struct place *at, const struct raw_host *raw,
 			struct host_config *host)
 {
@@ -341,6 +389,8 @@ static int host_convert(const struct place *at, const struct raw_host *raw,
 		ret = dials_convert(AT_KEY(at, "dial"), &raw->dial, host);
 	if (!ret)
 		ret = serves_convert(AT_KEY(at, "serve"), raw, host);
+	if (!ret)
+		ret = report_convert(AT_KEY(at, "report"), raw->report, &host->report);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "attach"), raw->attach, attach, 3, &choice);
 	if (ret)
@@ -414,7 +464,11 @@ static const char *const methods[] = { SS_METHODS(METHOD_TEXT) };
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
-	static const char *const schedulers[] = { "maglev", "round-robin" };
+	static const char *const schedulers[] = {
+#define NAME(id, name, hashed, choose, fill) name,
+		SS_SCHEDULERS(NAME)
+#undef NAME
+	};
 	static const char *const yes_no[] = { "yes", "no" };
 	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0;
 	int ret;
@@ -423,8 +477,8 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (!ret)
 		ret = endpoint_convert(AT_KEY(at, "vip"), raw->vip, &out->vip);
 	if (!ret)
-		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, schedulers, 2,
-				     &scheduler);
+		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, schedulers,
+				     SS_SCHED_MAX, &scheduler);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "method"), raw->method, methods, SS_METHOD_MAX,
 				     &method);
@@ -439,7 +493,7 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (without && method == SS_METHOD_NAT)
 		return fail_at(AT_KEY(at, "flow_table"), "yes",
 			       "address translation without a table");
-	if (without && method != SS_METHOD_REWRITE && scheduler == SS_SCHED_ROUND_ROBIN)
+	if (without && method != SS_METHOD_REWRITE && !ss_scheduler_is_hash(scheduler))
 		return fail_at(AT_KEY(at, "flow_table"),
 			       "yes, or a scheduler that finds a connection's server by a hash",
 			       "packets behind a SYN would not be forwarded");
@@ -523,6 +577,9 @@ static int config_convert(const struct place *at, const struct raw_config *raw, 
 	ret = interfaces_convert(AT_KEY(AT_KEY(at, "balancer"), "interfaces"),
 				 &raw->balancer->interfaces, &c->balancer->interfaces,
 				 &c->balancer->interfaces_count);
+	if (!ret)
+		ret = reports_convert(AT_KEY(AT_KEY(at, "balancer"), "reports"),
+				      raw->balancer->reports, &c->balancer->reports);
 	if (!ret)
 		ret = services_convert(AT_KEY(at, "services"), raw, c->balancer);
 	return ret ? ret
@@ -609,6 +666,8 @@ static void host_free(struct host_config *host)
 	free(host->backends);
 	free(host->dial);
 	free(host->serve);
+	free(host->report.balancers);
+	free(host->report.key);
 	free(host->cgroup);
 	free(host);
 }
@@ -621,6 +680,7 @@ static void balancer_free(struct balancer_config *balancer)
 	for (unsigned i = 0; i < balancer->services_count; i++)
 		free(balancer->services[i].backends);
 	free(balancer->services);
+	free(balancer->reports.key);
 	free(balancer);
 }
 

@@ -17,6 +17,7 @@
 
 #define CONFIG_WEIGHT_DEFAULT 100
 #define CONFIG_WEIGHT_MAX 65535
+#define CONFIG_REPORT_MS_DEFAULT 1000
 
 /* How TC programs are attached. */
 enum tc_attach {
@@ -37,6 +38,14 @@ struct serve {
 	bool strict; /* replies: strict */
 };
 
+/* Of a host: how it reports its load to balancers. */
+struct host_report_config {
+	struct ss_endpoint *balancers;
+	unsigned balancers_count; /* 0: it does not */
+	char *key; /* the path of the key's file */
+	unsigned interval; /* ms */
+};
+
 struct host_config {
 	char **interfaces;
 	unsigned interfaces_count;
@@ -49,6 +58,7 @@ struct host_config {
 	struct serve *serve;
 	unsigned serve_count;
 	enum tc_attach attach; /* key "attach": auto (default), tcx, clsact */
+	struct host_report_config report;
 	char *cgroup; /* key "cgroup": a cgroup2 folder; NULL: the root of the mounted cgroup2 */
 };
 
@@ -62,7 +72,7 @@ struct backend_config {
 struct service_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint vip;
-	enum ss_scheduler scheduler; /* key "scheduler": maglev (default), round-robin */
+	enum ss_scheduler scheduler; /* key "scheduler": SS_SCHEDULERS; maglev (default) */
 	enum ss_method method; /* key "method": rewrite (default), ipip, gue, nat */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
@@ -70,9 +80,16 @@ struct service_config {
 	unsigned backends_count;
 };
 
+/* Of a balancer: which reports it takes in. */
+struct reports_config {
+	uint16_t port; /* UDP, host byte order; 0: none */
+	char *key; /* the path of the key's file */
+};
+
 struct balancer_config {
 	char **interfaces;
 	unsigned interfaces_count;
+	struct reports_config reports;
 	struct service_config *services;
 	unsigned services_count;
 };

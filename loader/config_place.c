@@ -7,7 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sidestep/lb.h>
+
 #include "yaml_line.h"
+
+/* ", maglev, round-robin, ..." */
+#define SCHEDULER_NAME(id, name, hashed, choose, fill) ", " name
+#define SCHEDULER_NAMES SS_SCHEDULERS(SCHEDULER_NAME)
 
 /*
  * What is expected where: the end of every error message. "[]" stands for any list item. The
@@ -32,6 +38,12 @@ static const struct {
 	{ "host.serve[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
 	{ "host.serve[].listen", "a port, 1 to 65535" },
 	{ "host.serve[].replies", "classic or strict" },
+	{ "host.report", "a mapping with the keys balancers and key" },
+	{ "host.report.balancers", "a list of endpoints, such as [\"10.0.2.2:7946\"]" },
+	{ "host.report.balancers[]",
+	  "ADDRESS:PORT, such as 10.0.2.2:7946 or \"[fd00:2::2]:7946\"" },
+	{ "host.report.key", "the path of a file" },
+	{ "host.report.interval", "milliseconds, 10 to 60000" },
 	{ "host.attach", "auto, tcx or clsact" },
 	{ "host.cgroup", "the path of a cgroup2 folder" },
 	{ "balancer", "a mapping with the key interfaces" },
@@ -39,11 +51,14 @@ static const struct {
 	{ "balancer.interfaces[]", "the name of a network interface: 1 to 15 bytes" },
 	{ "balancer.source", "a list of addresses, such as [10.0.2.2]" },
 	{ "balancer.source[]", "one of the balancer's own addresses for each IP version" },
+	{ "balancer.reports", "a mapping with the keys port and key" },
+	{ "balancer.reports.port", "a UDP port, 1 to 65535" },
+	{ "balancer.reports.key", "the path of a file" },
 	{ "services", "a list of mappings with the keys name, vip and backends" },
 	{ "services[]", "a mapping with the keys name, vip and backends" },
 	{ "services[].name", "1 to 63 bytes without blanks and slashes" },
 	{ "services[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
-	{ "services[].scheduler", "maglev or round-robin" },
+	{ "services[].scheduler", &SCHEDULER_NAMES[2] },
 	{ "services[].method", "rewrite, ipip, gue or nat" },
 	{ "services[].flow_table", "yes or no" },
 	{ "services[].backends",

@@ -32,6 +32,10 @@
 #define KEY_MAPPINGS(type, member, schema, max)                                                \
 	CYAML_FIELD_SEQUENCE(#member, CYAML_FLAG_POINTER_NULL_STR | CYAML_FLAG_OPTIONAL, type, \
 			     member, schema, 0, max)
+/* An optional key with a mapping. */
+#define KEY_MAPPING(type, member, keys)                                                          \
+	CYAML_FIELD_MAPPING_PTR(#member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, \
+				keys)
 #define OPTIONAL CYAML_FLAG_OPTIONAL
 
 static const cyaml_schema_value_t schema_text = {
@@ -49,12 +53,20 @@ static const cyaml_schema_value_t schema_serve = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_serve, serve_keys),
 };
 
+static const cyaml_schema_field_t report_keys[] = {
+	KEY_LIST(struct raw_report, balancers, 0, CYAML_UNLIMITED),
+	KEY_TEXT(struct raw_report, key, 0),
+	KEY_TEXT(struct raw_report, interval, OPTIONAL_TEXT),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t host_keys[] = {
 	KEY_LIST(struct raw_host, interfaces, 0, CONFIG_INTERFACES_MAX),
 	KEY_LIST(struct raw_host, trusted_balancers, OPTIONAL, CYAML_UNLIMITED),
 	KEY_LIST(struct raw_host, backends, OPTIONAL, CYAML_UNLIMITED),
 	KEY_LIST(struct raw_host, dial, OPTIONAL, CYAML_UNLIMITED),
 	KEY_MAPPINGS(struct raw_host, serve, &schema_serve, CYAML_UNLIMITED),
+	KEY_MAPPING(struct raw_host, report, report_keys),
 	KEY_TEXT(struct raw_host, attach, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_host, cgroup, OPTIONAL_TEXT),
 	CYAML_FIELD_END,
@@ -86,9 +98,16 @@ static const cyaml_schema_value_t schema_service = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_service, service_keys),
 };
 
+static const cyaml_schema_field_t reports_keys[] = {
+	KEY_TEXT(struct raw_reports, port, 0),
+	KEY_TEXT(struct raw_reports, key, 0),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t balancer_keys[] = {
 	KEY_LIST(struct raw_balancer, interfaces, 0, CONFIG_INTERFACES_MAX),
 	KEY_LIST(struct raw_balancer, source, OPTIONAL, 2),
+	KEY_MAPPING(struct raw_balancer, reports, reports_keys),
 	CYAML_FIELD_END,
 };
 

@@ -22,6 +22,12 @@ struct raw_serve {
 	char *replies;
 };
 
+struct raw_report {
+	struct raw_list balancers;
+	char *key;
+	char *interval;
+};
+
 struct raw_host {
 	struct raw_list interfaces;
 	struct raw_list trusted_balancers;
@@ -29,6 +35,7 @@ struct raw_host {
 	struct raw_list dial;
 	struct raw_serve *serve;
 	unsigned serve_count;
+	struct raw_report *report;
 	char *attach;
 	char *cgroup;
 };
@@ -50,9 +57,15 @@ struct raw_service {
 	unsigned backends_count;
 };
 
+struct raw_reports {
+	char *port;
+	char *key;
+};
+
 struct raw_balancer {
 	struct raw_list interfaces;
 	struct raw_list source;
+	struct raw_reports *reports;
 };
 
 struct raw_config {

@@ -468,6 +468,30 @@ void host_services(const struct pins *pins,
 	close(fd);
 }
 
+void host_open(const struct pins *pins,
+	       void (*fn)(const struct ss_served_at *at, const struct ss_open *open, void *arg),
+	       void *arg)
+{
+	int fd = pins_get(pins, "open_conns"), cpus = libbpf_num_possible_cpus();
+	struct ss_open *each = calloc(cpus, sizeof(*each));
+	struct ss_served_at key, *prev = NULL;
+
+	for (; each && fd >= 0 && !bpf_map_get_next_key(fd, prev, &key); prev = &key) {
+		struct ss_open sum = {};
+
+		if (bpf_map_lookup_elem(fd, &key, each))
+			continue;
+		for (int i = 0; i < cpus; i++) {
+			sum.open += each[i].open;
+			sum.accepted += each[i].accepted;
+		}
+		fn(&key, &sum, arg);
+	}
+	free(each);
+	if (fd >= 0)
+		close(fd);
+}
+
 /* As the programs count time, in ns. */
 static __u64 monotonic_now(void)
 {

@@ -52,6 +52,14 @@ void host_services(const struct pins *pins,
 			      void *arg),
 		   void *arg);
 
+/*
+ * The connections that services have, or had, open here: calls @fn with each service and listening port
+ * that had one since the programs were loaded, and with the sum over all processors.
+ */
+void host_open(const struct pins *pins,
+	       void (*fn)(const struct ss_served_at *at, const struct ss_open *open, void *arg),
+	       void *arg);
+
 /* Calls @fn with every key of the map @name ("blocked", "plain"), and for how long it still counts. */
 void host_remembered(const struct pins *pins, const char *name,
 		     void (*fn)(const void *key, unsigned seconds, void *arg), void *arg);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -129,9 +130,10 @@ static int index_take(struct apply *a, uint32_t *index)
 	return -E2BIG;
 }
 
-/* A free backend id for @address, with its counters and next hop at zero. */
+/* A free backend id for @address, with its counters, next hop and load at zero. */
 static int id_take(struct apply *a, const struct ss_endpoint *address, uint32_t *id)
 {
+	const struct ss_lb_load no_load = {};
 	int cpus = libbpf_num_possible_cpus();
 	struct ss_lb_backend_cpu *zeroes;
 	int err = 0;
@@ -145,7 +147,8 @@ static int id_take(struct apply *a, const struct ss_endpoint *address, uint32_t 
 		return -ENOMEM;
 	for (int i = 0; i < cpus; i++)
 		zeroes[i].owner = lb_backend_owner(address);
-	if (bpf_map_update_elem(a->maps->backend_cpu, &a->next_id, zeroes, BPF_ANY))
+	if (bpf_map_update_elem(a->maps->backend_cpu, &a->next_id, zeroes, BPF_ANY) ||
+	    bpf_map_update_elem(a->maps->loads, &a->next_id, &no_load, BPF_ANY))
 		err = -errno;
 	free(zeroes);
 	if (err)
@@ -195,6 +198,43 @@ static int table_install(struct apply *a, const struct ss_endpoint *vip)
 	return err;
 }
 
+/* Removes those who report for the backends of @old that @now (NULL: nobody) has not. */
+static void reporters_remove(const struct lb_maps *maps, const struct lb_service *old,
+			     const struct ss_lb_table *now)
+{
+	struct ss_lb_reporter key = { .vip = old->vip };
+
+	for (unsigned i = 0; i < old->table->backends; i++) {
+		bool stays = false;
+
+		key.backend = old->table->backend[i].endpoint;
+		for (unsigned j = 0; now && j < now->backends && !stays; j++)
+			stays = ss_endpoint_equal(&now->backend[j].endpoint, &key.backend);
+		if (!stays)
+			(void)bpf_map_delete_elem(maps->reporters, &key);
+	}
+}
+
+/* Every backend of @table, the service at @vip, may report. All at once: there can be many. */
+static int reporters_add(const struct lb_maps *maps, const struct ss_endpoint *vip,
+			 const struct ss_lb_table *table)
+{
+	struct ss_lb_reporter *keys = calloc(table->backends + 1, sizeof(*keys));
+	__u32 *ids = calloc(table->backends + 1, sizeof(*ids)), n = table->backends;
+	int err = keys && ids ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < n && !err; i++) {
+		keys[i].vip = *vip;
+		keys[i].backend = table->backend[i].endpoint;
+		ids[i] = table->backend[i].id;
+	}
+	if (!err && n && bpf_map_update_batch(maps->reporters, keys, ids, &n, NULL))
+		err = -errno;
+	free(ids);
+	free(keys);
+	return err;
+}
+
 /* Returns 1 if the service was new or differed, 0 if not, or a negative errno. */
 static int service_apply(struct apply *a, const struct service_config *service)
 {
@@ -218,7 +258,11 @@ static int service_apply(struct apply *a, const struct service_config *service)
 		return err;
 	if (old && !memcmp(old->table, a->table, sizeof(*a->table)))
 		return 0;
+	if (old)
+		reporters_remove(a->maps, old, a->table);
 	err = table_install(a, &service->vip);
+	if (!err)
+		err = reporters_add(a->maps, &service->vip, a->table);
 	return err ? err : 1;
 }
 
@@ -246,6 +290,7 @@ static int services_prune(struct apply *a, const struct service_config *services
 		if (stays)
 			continue;
 		removed++;
+		reporters_remove(a->maps, old, NULL);
 		(void)bpf_map_delete_elem(a->maps->services, &old->vip);
 		(void)bpf_map_delete_elem(a->maps->tables, &old->index);
 		if (!address_has_service(&old->vip.addr, services, count))
@@ -339,4 +384,24 @@ int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backen
 	free(each);
 	*out = sum;
 	return 0;
+}
+
+int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules)
+{
+	static const struct ss_lb_report_rules none;
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(maps->report_rules, &zero, rules ? rules : &none, BPF_ANY)
+		       ? -errno
+		       : 0;
+}
+
+int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out)
+{
+	struct timespec now;
+
+	if (bpf_map_lookup_elem(maps->loads, &id, out))
+		return 0;
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return out->fresh_until > now.tv_sec * 1000000000ULL + now.tv_nsec;
 }

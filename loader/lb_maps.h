@@ -19,6 +19,9 @@ struct lb_maps {
 	int tables;
 	int backend_cpu;
 	int counters;
+	int reporters;
+	int loads;
+	int report_rules;
 };
 
 /* One service as it stands in the kernel. */
@@ -47,5 +50,11 @@ int lb_services_apply(const struct lb_maps *maps, const struct service_config *s
 
 /* Sums the backend's counters over all processors into *@out (next hop fields: one of them). */
 int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backend_cpu *out);
+
+/* From now on servers' reports are taken in as @rules says; NULL: none are. 0 or a negative errno. */
+int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules);
+
+/* The load that the backend reported, into *@out. Returns 1, or 0 if there is none that counts now. */
+int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out);
 
 #endif

@@ -48,6 +48,19 @@ static void append_backends(const struct service_config *service, const uint32_t
 	}
 }
 
+/* Fills the slots of @out as its scheduler wants them. Returns 0 or a negative errno. */
+static int slots_fill(struct ss_lb_table *out, const struct slot_backend *weighted)
+{
+	switch (out->scheduler) {
+#define FILL(id, name, hashed, choose, fill) \
+	case SS_SCHED_##id:                  \
+		return fill##_fill(out->slot, SS_LB_SLOTS, weighted, out->active);
+		SS_SCHEDULERS(FILL)
+#undef FILL
+	}
+	return -EINVAL;
+}
+
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
 		   struct ss_lb_table *out)
 {
@@ -76,10 +89,7 @@ int lb_table_build(const struct service_config *service, uint32_t index, const u
 		weighted[i].hash = slot_hash(endpoint, sizeof(*endpoint));
 		weighted[i].weight = out->info[i].weight;
 	}
-	if (service->scheduler == SS_SCHED_ROUND_ROBIN)
-		err = round_robin_fill(out->slot, SS_LB_SLOTS, weighted, out->active);
-	else
-		err = maglev_fill(out->slot, SS_LB_SLOTS, weighted, out->active);
+	err = slots_fill(out, weighted);
 	free(weighted);
 	return err;
 }
@@ -121,7 +131,13 @@ void service_config_done(struct service_config *service)
 
 const char *scheduler_name(enum ss_scheduler scheduler)
 {
-	return scheduler == SS_SCHED_ROUND_ROBIN ? "round-robin" : "maglev";
+	static const char *const names[] = {
+#define NAME(id, name, hashed, choose, fill) name,
+		SS_SCHEDULERS(NAME)
+#undef NAME
+	};
+
+	return scheduler < SS_SCHED_MAX ? names[scheduler] : "?";
 }
 
 const char *backend_state_name(enum ss_backend_state state)

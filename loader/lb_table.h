@@ -10,7 +10,7 @@
 /*
  * Builds the table of @service into *@out. @index is the service's place in the map "tables",
  * @ids[i] the id of backend i, an index into the map "backend_cpu". Backends that are up and have
- * a weight take new connections. Returns 0 or -ENOMEM.
+ * a weight take new connections. Returns 0 or a negative errno.
  */
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
 		   struct ss_lb_table *out);

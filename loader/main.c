@@ -17,6 +17,8 @@ static const struct command commands[] = {
 	{ "host down", "", "unload the host programs", 0, cmd_host_down },
 	{ "host status", "", "show programs, configuration and counters", 0, cmd_host_status },
 	{ "host connections", "", "show connections, their path and why", 0, cmd_host_connections },
+	{ "host report", "FILE", "report this host's load to FILE's balancers; stays", 1,
+	  cmd_host_report },
 	{ "balancer up", "FILE", "load the balancer, or apply what FILE changes", 1,
 	  cmd_balancer_up },
 	{ "balancer down", "", "unload the balancer", 0, cmd_balancer_down },

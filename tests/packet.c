@@ -198,8 +198,9 @@ void packet_build(struct packet_buf *p, const struct packet_spec *spec)
 	packet_checksum(p);
 }
 
-/* Ethernet and IP header of an error with @len bytes of ICMP. */
-static void put_icmp_headers(struct packet_buf *p, const struct icmp_spec *spec, unsigned len)
+/* Ethernet and IP header of @len bytes of the protocol @proto4, in IPv6 @proto6. */
+static void put_headers(struct packet_buf *p, const struct icmp_spec *spec, unsigned len,
+			uint8_t proto4, uint8_t proto6)
 {
 	struct packet_spec ip = { .ip_options = spec->ip_options,
 				  .ip_options_len = spec->ip_options_len,
@@ -215,12 +216,12 @@ static void put_icmp_headers(struct packet_buf *p, const struct icmp_spec *spec,
 	if (ss_addr_is_v4(&dst.addr)) {
 		put_ethernet(p, &ip, ETH_P_IP);
 		put_ipv4(p, &ip, &src, &dst, len);
-		p->bytes[p->l3 + 9] = IPPROTO_ICMP;
+		p->bytes[p->l3 + 9] = proto4;
 	} else {
 		put_ethernet(p, &ip, ETH_P_IPV6);
 		put_ipv6(p, &ip, &src, &dst, len);
 		if (!spec->ip_options_len)
-			p->bytes[p->l3 + 6] = IPPROTO_ICMPV6;
+			p->bytes[p->l3 + 6] = proto6;
 	}
 	if (spec->ip_options_len)
 		put(p, spec->ip_options, spec->ip_options_len);
@@ -238,7 +239,7 @@ void packet_build_icmp(struct packet_buf *p, const struct icmp_spec *spec,
 	if (spec->quoted)
 		quoted = about->l4 - about->l3 + spec->quoted;
 	memset(p, 0, sizeof(*p));
-	put_icmp_headers(p, spec, sizeof(icmp) + quoted);
+	put_headers(p, spec, sizeof(icmp) + quoted, IPPROTO_ICMP, IPPROTO_ICMPV6);
 	put(p, icmp, sizeof(icmp));
 	put(p, about->bytes + about->l3, quoted);
 	put16(p->bytes + p->l4 + 2, l4_sum(p, is_ipv4(p) ? IPPROTO_ICMP : IPPROTO_ICMPV6));
@@ -292,6 +293,25 @@ void packet_wrap(struct packet_buf *p, const struct wrap_spec *spec)
 	memmove(p->bytes + p->l3 + len, l3, p->len - p->l3);
 	memcpy(p->bytes + p->l3, outer, len);
 	p->len += len;
+}
+
+void packet_build_udp(struct packet_buf *p, const char *src, const char *dst, const void *payload,
+		      unsigned len)
+{
+	struct icmp_spec addresses = { .src = src, .dst = dst };
+	struct ss_endpoint from, to;
+	uint8_t udp[8] = { 0 };
+
+	memset(p, 0, sizeof(*p));
+	put_headers(p, &addresses, sizeof(udp) + len, IPPROTO_UDP, IPPROTO_UDP);
+	(void)endpoint_parse(src, &from);
+	(void)endpoint_parse(dst, &to);
+	memcpy(udp, &from.port, 2);
+	memcpy(udp + 2, &to.port, 2);
+	put16(udp + 4, sizeof(udp) + len);
+	put(p, udp, sizeof(udp));
+	put(p, payload, len);
+	put16(p->bytes + p->l4 + 6, l4_sum(p, IPPROTO_UDP));
 }
 
 static const char *endpoint_text(const struct packet_buf *p, unsigned addr4, unsigned addr6,

@@ -63,6 +63,10 @@ struct wrap_spec {
 /* Wraps the IP packet @p. Afterwards its l3 is the outer header's offset, and l4 what follows that. */
 void packet_wrap(struct packet_buf *p, const struct wrap_spec *spec);
 
+/* Builds a UDP packet with @len bytes at @payload. */
+void packet_build_udp(struct packet_buf *p, const char *src, const char *dst, const void *payload,
+		      unsigned len);
+
 /* Sets the IP header's checksum (IPv4) and the TCP checksum after bytes were changed. */
 void packet_checksum(struct packet_buf *p);
 

@@ -64,9 +64,15 @@
 #define WRAPPED "89" /* by ipip, one backend */
 #define WRAPPED_UDP "90" /* by gue, one backend */
 #define WRAPPED_TURNS "91" /* by ipip, round robin */
+#define RANDOM_THREE "92" /* random, three backends */
+#define RANDOM_ONE "93" /* random, one backend */
+#define RANDOM_TWO "94" /* random, two backends */
+#define SOURCE_THREE "95" /* source hash, three backends */
+#define SOURCE_ONE "96" /* source hash, one backend */
+#define SOURCE_TWO "97" /* source hash, two backends */
 #define NO_SERVICE "99"
 
-/* The only backend of ONE and TURNS_ONE. */
+/* The only backend of those with one. */
 #define BACKEND4 "10.0.3.9:8080"
 #define BACKEND6 "[fd00:3::9]:8080"
 
@@ -91,6 +97,8 @@ struct service_row {
 };
 #define MAGLEV SS_SCHED_MAGLEV
 #define ROUND_ROBIN SS_SCHED_ROUND_ROBIN
+#define RANDOM SS_SCHED_RANDOM
+#define SOURCE_HASH SS_SCHED_SOURCE_HASH
 #define TWO4 UP("10.0.3.1:8080"), UP("10.0.3.2:8080")
 #define TWO6 UP("[fd00:3::1]:8080"), UP("[fd00:3::2]:8080")
 
@@ -104,6 +112,12 @@ static const struct service_row services[] = {
 	{ "10.99.0.1:" TURNS_DRAINED, ROUND_ROBIN, { DRAIN("10.0.3.1:8080") } },
 	{ "10.99.0.1:" TWO, MAGLEV, { TWO4 } },
 	{ "10.99.0.1:" TURNS_TWO, ROUND_ROBIN, { TWO4 } },
+	{ "10.99.0.1:" RANDOM_THREE, RANDOM, { TWO4, UP("10.0.3.3:8080") } },
+	{ "10.99.0.1:" RANDOM_ONE, RANDOM, { UP(BACKEND4) } },
+	{ "10.99.0.1:" RANDOM_TWO, RANDOM, { TWO4 } },
+	{ "10.99.0.1:" SOURCE_THREE, SOURCE_HASH, { TWO4, UP("10.0.3.3:8080") } },
+	{ "10.99.0.1:" SOURCE_ONE, SOURCE_HASH, { UP(BACKEND4) } },
+	{ "10.99.0.1:" SOURCE_TWO, SOURCE_HASH, { TWO4 } },
 	{ "[fd00:99::1]:" THREE, MAGLEV, { TWO6, UP("[fd00:3::3]:8080") } },
 	{ "[fd00:99::1]:" ONE, MAGLEV, { UP(BACKEND6), DRAIN("[fd00:3::1]:8080") } },
 	{ "[fd00:99::1]:" TURNS, ROUND_ROBIN, { TWO6, UP("[fd00:3::3]:8080") } },
@@ -118,6 +132,12 @@ static const struct service_row services[] = {
 	{ "10.99.0.1:" WRAPPED_TURNS, ROUND_ROBIN, { UP(BACKEND4) }, SS_METHOD_IPIP },
 	{ "[fd00:99::1]:" WRAPPED, MAGLEV, { UP(BACKEND6) }, SS_METHOD_IPIP },
 	{ "[fd00:99::1]:" WRAPPED_UDP, MAGLEV, { UP(BACKEND6) }, SS_METHOD_GUE },
+	{ "[fd00:99::1]:" RANDOM_THREE, RANDOM, { TWO6, UP("[fd00:3::3]:8080") } },
+	{ "[fd00:99::1]:" RANDOM_ONE, RANDOM, { UP(BACKEND6) } },
+	{ "[fd00:99::1]:" RANDOM_TWO, RANDOM, { TWO6 } },
+	{ "[fd00:99::1]:" SOURCE_THREE, SOURCE_HASH, { TWO6, UP("[fd00:3::3]:8080") } },
+	{ "[fd00:99::1]:" SOURCE_ONE, SOURCE_HASH, { UP(BACKEND6) } },
+	{ "[fd00:99::1]:" SOURCE_TWO, SOURCE_HASH, { TWO6 } },
 };
 
 /* Where outer headers come from. */
@@ -254,6 +274,16 @@ static const struct row {
 	{ "v6 classic grant", { SYN6(ONE, "\xfd\x14\x5d\x5a" ADDR6) }, DROPPED(drop_no_request) },
 	{ "v6 strict grant", { SYN6(ONE, "\xfd\x14\x5d\x5b" ADDR6) }, DROPPED(drop_no_request) },
 
+	/* The other schedulers. */
+	{ "random", { SYN4(RANDOM_ONE, LINUX FULL) }, SYN_SENT },
+	{ "random, retry", { SYN4(RANDOM_ONE, LINUX FULL_RETRY) }, RETRY_SENT },
+	{ "v6 random", { SYN6(RANDOM_ONE, LINUX REQUEST6) }, SYN_SENT },
+	{ "v6 random, retry", { SYN6(RANDOM_ONE, LINUX REQUEST6_RETRY) }, RETRY_SENT },
+	{ "source hash", { SYN4(SOURCE_ONE, LINUX FULL) }, SYN_SENT },
+	{ "source hash, retry", { SYN4(SOURCE_ONE, LINUX FULL_RETRY) }, RETRY_SENT },
+	{ "v6 source hash", { SYN6(SOURCE_ONE, LINUX REQUEST6) }, SYN_SENT },
+	{ "v6 source hash, retry", { SYN6(SOURCE_ONE, LINUX REQUEST6_RETRY) }, RETRY_SENT },
+
 	/* Packets of connections that were not redirected. */
 	{ "ACK", { TO4(ONE, "A") }, OTHER_SENT },
 	{ "data", { TO4(ONE, "PA", PAYLOAD("hello")) }, OTHER_SENT },
@@ -273,6 +303,12 @@ static const struct row {
 	{ "round robin, RST", { TO4(TURNS_ONE, "R") }, DROPPED(drop_no_state) },
 	{ "round robin, SYN-ACK", { TO4(TURNS_ONE, "SA") }, DROPPED(drop_no_state) },
 	{ "v6 round robin, ACK", { TO6(TURNS_ONE, "A") }, DROPPED(drop_no_state) },
+	{ "random, ACK", { TO4(RANDOM_ONE, "A") }, DROPPED(drop_no_state) },
+	{ "random, SYN-ACK", { TO4(RANDOM_ONE, "SA") }, DROPPED(drop_no_state) },
+	{ "v6 random, ACK", { TO6(RANDOM_ONE, "A") }, DROPPED(drop_no_state) },
+	{ "source hash, ACK", { TO4(SOURCE_ONE, "A") }, OTHER_SENT },
+	{ "source hash, RST", { TO4(SOURCE_ONE, "R") }, OTHER_SENT },
+	{ "v6 source hash, ACK", { TO6(SOURCE_ONE, "A") }, OTHER_SENT },
 
 	/* Nobody to take it. */
 	{ "all drained", { SYN4(DRAINED, LINUX FULL) }, DROPPED(drop_no_backend) },
@@ -711,6 +747,8 @@ static const struct icmp_row {
 	  { .src = CLIENT4, .dst = "10.99.0.1:1", .type = 3, .code = 3 },
 	  SENT4(ONE),
 	  ICMP_SENT },
+	{ "source hash", ICMP4(TOO_BIG4), SENT4(SOURCE_ONE), ICMP_SENT },
+	{ "v6 source hash", ICMP6(TOO_BIG6), SENT6(SOURCE_ONE), ICMP_SENT },
 	{ "TTL 1", ICMP4(TOO_BIG4, .ttl = 1), SENT4(ONE), DROPPED(drop_ttl) },
 	{ "v6 too big", ICMP6(TOO_BIG6), SENT6(ONE), ICMP_SENT },
 	{ "v6 too big, 8 bytes quoted", ICMP6(TOO_BIG6, .quoted = 8), SENT6(ONE), ICMP_SENT },
@@ -725,6 +763,8 @@ static const struct icmp_row {
 	{ "round robin", ICMP4(TOO_BIG4), SENT4(TURNS_ONE), DROPPED(drop_no_state) },
 	{ "all drained", ICMP4(TOO_BIG4), SENT4(DRAINED), DROPPED(drop_no_backend) },
 	{ "v6 round robin", ICMP6(TOO_BIG6), SENT6(TURNS_ONE), DROPPED(drop_no_state) },
+	{ "random", ICMP4(TOO_BIG4), SENT4(RANDOM_ONE), DROPPED(drop_no_state) },
+	{ "v6 random", ICMP6(TOO_BIG6), SENT6(RANDOM_ONE), DROPPED(drop_no_state) },
 
 	/* The kernel's: no error, none about a service, or nothing that makes sense. */
 	{ "another port", ICMP4(TOO_BIG4), SENT4(NO_SERVICE), PASSED },
@@ -1012,15 +1052,46 @@ static struct packet_spec flow_packet(bool ip6, const char *service, unsigned fl
 }
 
 /* Which backend gets that packet: the last digit of its address; -1: none. */
+static int backend_of_packet(const struct packet_spec *spec)
+{
+	struct packet_buf in, out;
+
+	packet_build(&in, spec);
+	if (xdp_run(prog, 0, &in, &out) != XDP_TX)
+		return -1;
+	return out.bytes[out.l3 + (is_ip6(&in) ? 39 : 19)];
+}
+
 static int backend_of(bool ip6, const char *service, unsigned flow, const char *flags, bool retry)
 {
 	struct packet_spec spec = flow_packet(ip6, service, flow, flags, retry);
-	struct packet_buf in, out;
 
-	packet_build(&in, &spec);
-	if (xdp_run(prog, 0, &in, &out) != XDP_TX)
-		return -1;
-	return out.bytes[out.l3 + (ip6 ? 39 : 19)];
+	return backend_of_packet(&spec);
+}
+
+/* The same for a SYN of that flow with the sequence number @seq. */
+static int backend_of_seq(bool ip6, const char *service, unsigned flow, uint32_t seq, bool retry)
+{
+	struct packet_spec spec = flow_packet(ip6, service, flow, "S", retry);
+
+	spec.seq = seq;
+	return backend_of_packet(&spec);
+}
+
+/* The same for a packet from client number @client, one of 65536, and its port @port. */
+static int backend_of_client(bool ip6, const char *service, unsigned client, unsigned port,
+			     const char *flags, bool retry)
+{
+	struct packet_spec spec = flow_packet(ip6, service, 0, flags, retry);
+	char src[ADDRESS_TEXT_LEN];
+
+	if (ip6)
+		snprintf(src, sizeof(src), "[fd00:1:0:%x::%x]:%u", client >> 8, client & 0xff,
+			 port);
+	else
+		snprintf(src, sizeof(src), "10.1.%u.%u:%u", client >> 8, client & 0xff, port);
+	spec.src = src;
+	return backend_of_packet(&spec);
 }
 
 /* A retransmission goes elsewhere, if there is another; later packets go where the SYN went. */
@@ -1069,17 +1140,23 @@ static int backend_of_error(bool ip6, const char *service, unsigned flow)
 }
 
 /* It is the one that got the SYN. */
+static void icmp_error_follows(bool ip6, const char *service, unsigned flow)
+{
+	int first = backend_of(ip6, service, flow, "S", false);
+	int error = backend_of_error(ip6, service, flow);
+
+	if (first != error)
+		row_failed(service, "IPv%d flow %u goes to %d, errors to %d", ip6 ? 6 : 4, flow,
+			   first, error);
+}
+
 static void icmp_errors_follow(void **state)
 {
 	(void)state;
 	for (unsigned flow = 0; flow < FLOWS; flow += 41)
 		for (int ip6 = 0; ip6 < 2; ip6++) {
-			int first = backend_of(ip6, THREE, flow, "S", false);
-			int error = backend_of_error(ip6, THREE, flow);
-
-			if (first != error)
-				row_failed(THREE, "IPv%d flow %u goes to %d, errors to %d",
-					   ip6 ? 6 : 4, flow, first, error);
+			icmp_error_follows(ip6, THREE, flow);
+			icmp_error_follows(ip6, SOURCE_THREE, flow);
 		}
 	rows_done();
 }
@@ -1175,6 +1252,19 @@ static int services_default(void **state)
 	return 0;
 }
 
+/* 64 k SYNs that differ in what the scheduler looks at. */
+static int backend_of_number(bool ip6, const char *service, enum ss_scheduler scheduler, unsigned n)
+{
+	switch (scheduler) {
+	case SS_SCHED_RANDOM:
+		return backend_of_seq(ip6, service, 0, n * 64000, false);
+	case SS_SCHED_SOURCE_HASH:
+		return backend_of_client(ip6, service, n, 40000, "S", false);
+	default:
+		return backend_of(ip6, service, n, "S", false);
+	}
+}
+
 static const struct share_row {
 	const char *why;
 	struct service_row service;
@@ -1200,9 +1290,41 @@ static const struct share_row {
 	    { WEIGHT("[fd00:3::1]:1", 1), WEIGHT("[fd00:3::2]:1", 9),
 	      WEIGHT("[fd00:3::3]:1", 0) } },
 	  { 10, 90, 0 } },
+	{ "random, equal",
+	  { "10.99.0.1:" THREE, RANDOM, { TWO4, UP("10.0.3.3:1") } },
+	  { 33, 33, 33 } },
+	{ "v6 random, equal",
+	  { "[fd00:99::1]:" THREE, RANDOM, { TWO6, UP("[fd00:3::3]:1") } },
+	  { 33, 33, 33 } },
+	{ "random, weights 20, 30, 50",
+	  { "10.99.0.1:" THREE,
+	    RANDOM,
+	    { WEIGHT("10.0.3.1:1", 20), WEIGHT("10.0.3.2:1", 30), WEIGHT("10.0.3.3:1", 50) } },
+	  { 20, 30, 50 } },
+	{ "v6 random, weights 1, 9, and one drained",
+	  { "[fd00:99::1]:" THREE,
+	    RANDOM,
+	    { WEIGHT("[fd00:3::1]:1", 1), WEIGHT("[fd00:3::2]:1", 9), DRAIN("[fd00:3::3]:1") } },
+	  { 10, 90, 0 } },
+	{ "source hash, equal",
+	  { "10.99.0.1:" THREE, SOURCE_HASH, { TWO4, UP("10.0.3.3:1") } },
+	  { 33, 33, 33 } },
+	{ "v6 source hash, equal",
+	  { "[fd00:99::1]:" THREE, SOURCE_HASH, { TWO6, UP("[fd00:3::3]:1") } },
+	  { 33, 33, 33 } },
+	{ "source hash, weights 20, 30, 50",
+	  { "10.99.0.1:" THREE,
+	    SOURCE_HASH,
+	    { WEIGHT("10.0.3.1:1", 20), WEIGHT("10.0.3.2:1", 30), WEIGHT("10.0.3.3:1", 50) } },
+	  { 20, 30, 50 } },
+	{ "v6 source hash, weights 1, 9, and one drained",
+	  { "[fd00:99::1]:" THREE,
+	    SOURCE_HASH,
+	    { WEIGHT("[fd00:3::1]:1", 1), WEIGHT("[fd00:3::2]:1", 9), DRAIN("[fd00:3::3]:1") } },
+	  { 10, 90, 0 } },
 };
 
-/* 64 k flows: each backend gets its share, give or take one percent of all; or nothing. */
+/* 64 k SYNs: each backend gets its share, give or take one percent of all; or nothing. */
 static void share_run(const struct share_row *row)
 {
 	bool ip6 = row->service.vip[0] == '[';
@@ -1211,7 +1333,7 @@ static void share_run(const struct share_row *row)
 	services_apply(&row->service, 1);
 	hops_fill();
 	for (unsigned flow = 0; flow < FLOWS; flow++) {
-		int backend = backend_of(ip6, THREE, flow, "S", false);
+		int backend = backend_of_number(ip6, THREE, row->service.scheduler, flow);
 
 		assert_in_range(backend, 1, 3);
 		got[backend]++;
@@ -1224,7 +1346,7 @@ static void share_run(const struct share_row *row)
 	}
 }
 
-static void maglev_shares(void **state)
+static void shares(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ROWS(share_rows); i++)
@@ -1313,6 +1435,93 @@ static void turns_retry(void **state)
 			row_failed(service[i], "%u of 200 retries go to the first choice", same);
 	}
 	rows_done();
+}
+
+/* The SYN alone decides: its retransmission goes elsewhere, the next connection anywhere. */
+static void random_flow(bool ip6, const char *service, unsigned backends, unsigned flow)
+{
+	unsigned seen = 0;
+
+	for (uint32_t seq = 1; seq <= 64; seq++) {
+		int first = backend_of_seq(ip6, service, flow, seq, false);
+		int second = backend_of_seq(ip6, service, flow, seq, true);
+
+		if (first < 0 || (first != second) != (backends > 1))
+			row_failed(service, "IPv%d flow %u goes to %d, then to %d", ip6 ? 6 : 4,
+				   flow, first, second);
+		if (backend_of_seq(ip6, service, flow, seq, false) != first)
+			row_failed(service, "flow %u: the same SYN goes elsewhere", flow);
+		seen |= 1U << first;
+	}
+	if (backends > 1 && seen != (1U << (backends + 1)) - 2)
+		row_failed(service, "64 connections of flow %u go to %#x", flow, seen);
+}
+
+static void random_choice(void **state)
+{
+	(void)state;
+	for (unsigned flow = 0; flow < 100; flow++)
+		for (int ip6 = 0; ip6 < 2; ip6++) {
+			random_flow(ip6, RANDOM_ONE, 1, flow);
+			random_flow(ip6, RANDOM_TWO, 2, flow);
+			random_flow(ip6, RANDOM_THREE, 3, flow);
+		}
+	rows_done();
+}
+
+/* All that a client sends goes to one backend, and all that it sends again to another. */
+static void source_client(bool ip6, const char *service, unsigned backends, unsigned client)
+{
+	int first = backend_of_client(ip6, service, client, 1024, "S", false);
+	int second = backend_of_client(ip6, service, client, 1024, "S", true);
+
+	if (first < 0 || (first != second) != (backends > 1))
+		row_failed(service, "IPv%d client %u goes to %d, then to %d", ip6 ? 6 : 4, client,
+			   first, second);
+	for (unsigned port = 1025; port < 1033; port++) {
+		if (backend_of_client(ip6, service, client, port, "S", false) != first ||
+		    backend_of_client(ip6, service, client, port, "A", false) != first)
+			row_failed(service, "client %u, port %u: not to %d", client, port, first);
+		if (backend_of_client(ip6, service, client, port, "S", true) != second)
+			row_failed(service, "client %u, port %u: not to %d", client, port, second);
+	}
+}
+
+static void source_choice(void **state)
+{
+	(void)state;
+	for (unsigned client = 0; client < 65536; client += 401)
+		for (int ip6 = 0; ip6 < 2; ip6++) {
+			source_client(ip6, SOURCE_ONE, 1, client);
+			source_client(ip6, SOURCE_TWO, 2, client);
+			source_client(ip6, SOURCE_THREE, 3, client);
+		}
+	rows_done();
+}
+
+/* When a backend leaves, hardly a client of the others moves. */
+static void source_hash_is_consistent(void **state)
+{
+	struct service_row row = { "10.99.0.1:" SOURCE_THREE,
+				   SOURCE_HASH,
+				   { TWO4, UP("10.0.3.3:1") } };
+	static int before[65536];
+	unsigned moved = 0;
+
+	(void)state;
+	services_apply(&row, 1);
+	hops_fill();
+	for (unsigned i = 0; i < 65536; i++)
+		before[i] = backend_of_client(false, SOURCE_THREE, i, 1024, "S", false);
+	row.backend[1].state = SS_BACKEND_DRAIN;
+	services_apply(&row, 1);
+	for (unsigned i = 0; i < 65536; i++) {
+		int now = backend_of_client(false, SOURCE_THREE, i, 1024, "S", false);
+
+		assert_int_not_equal(now, 2);
+		moved += before[i] != 2 && now != before[i];
+	}
+	assert_in_range(moved, 0, 65536 * 3 / 100); /* of two thirds of them */
 }
 
 /* --- what user space sees and changes -------------------------------------------------------- */
@@ -2222,6 +2431,9 @@ static int load(void **state)
 		.services = bpf_map__fd(skel->maps.services),
 		.tables = bpf_map__fd(skel->maps.tables),
 		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+		.reporters = bpf_map__fd(skel->maps.reporters),
+		.loads = bpf_map__fd(skel->maps.loads),
+		.report_rules = bpf_map__fd(skel->maps.report_rules),
 		.counters = bpf_map__fd(skel->maps.counters),
 	};
 	counters.fd = maps.counters;
@@ -2241,9 +2453,12 @@ int main(void)
 		cmocka_unit_test_setup(maglev_choice, services_default),
 		cmocka_unit_test_setup(icmp_errors_follow, services_default),
 		cmocka_unit_test_setup(maglev_second_choices, services_default),
-		cmocka_unit_test(maglev_shares),
+		cmocka_unit_test(shares),
 		cmocka_unit_test(turns_are_exact),
 		cmocka_unit_test_setup(turns_retry, services_default),
+		cmocka_unit_test_setup(random_choice, services_default),
+		cmocka_unit_test_setup(source_choice, services_default),
+		cmocka_unit_test(source_hash_is_consistent),
 		cmocka_unit_test_setup(backends_are_counted, services_default),
 		cmocka_unit_test_setup(backend_removed, services_default),
 		cmocka_unit_test_setup(services_removed, services_default),

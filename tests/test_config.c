@@ -98,6 +98,53 @@ static void host_of_the_manual(void **state)
 	config_free(c);
 }
 
+static void reports_of_the_manual(void **state)
+{
+	struct config *c = good("host:\n"
+				"  interfaces: [eth0]\n"
+				"  report:\n"
+				"    balancers: [\"10.0.2.2:7946\", \"[fd00:2::2]:7946\"]\n"
+				"    key: /etc/sidestep/report.key\n"
+				"    interval: 250\n"
+				"balancer:\n"
+				"  interfaces: [eth0]\n"
+				"  reports: {port: 7946, key: /etc/sidestep/report.key}\n");
+
+	(void)state;
+	assert_int_equal(c->host->report.balancers_count, 2);
+	endpoint_is(&c->host->report.balancers[0], "10.0.2.2:7946");
+	endpoint_is(&c->host->report.balancers[1], "[fd00:2::2]:7946");
+	assert_string_equal(c->host->report.key, "/etc/sidestep/report.key");
+	assert_int_equal(c->host->report.interval, 250);
+	assert_int_equal(c->balancer->reports.port, 7946);
+	assert_string_equal(c->balancer->reports.key, "/etc/sidestep/report.key");
+	config_free(c);
+	c = good("host: {interfaces: [eth0], report: {balancers: [\"10.0.2.2:1\"], key: k}}\n");
+	assert_int_equal(c->host->report.interval, 1000);
+	config_free(c);
+}
+
+static void every_scheduler(void **state)
+{
+	static const char *const names[] = { "maglev",	    "round-robin",	 "random",
+					     "source-hash", "least-connections", "power-of-two" };
+	char text[256];
+
+	(void)state;
+	assert_int_equal(sizeof(names) / sizeof(*names), SS_SCHED_MAX);
+	for (unsigned i = 0; i < SS_SCHED_MAX; i++) {
+		struct config *c;
+
+		snprintf(text, sizeof(text),
+			 "balancer: {interfaces: [eth0]}\n"
+			 "services: [{name: a, vip: \"10.99.0.1:1\", scheduler: %s}]\n",
+			 names[i]);
+		c = good(text);
+		assert_int_equal(c->balancer->services[0].scheduler, i);
+		config_free(c);
+	}
+}
+
 static void balancer_of_the_manual(void **state)
 {
 	struct config *c = good("balancer:\n"
@@ -222,8 +269,9 @@ static void good_forms(void **state)
 #define NAME64 "0123456789012345678901234567890123456789012345678901234567890123"
 
 #define SOURCE "expected one of the balancer's own addresses for each IP version"
-#define HOST_KEYS \
-	"expected one of interfaces, trusted_balancers, backends, dial, serve, attach, cgroup"
+#define HOST_KEYS                                                                                \
+	"expected one of interfaces, trusted_balancers, backends, dial, serve, report, attach, " \
+	"cgroup"
 #define VIP "expected ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\""
 #define ADDRESS "expected ADDRESS:PORT, such as 10.0.3.2:80 or \"[fd00:1::2]:80\""
 #define INTERFACE "expected the name of a network interface: 1 to 15 bytes"
@@ -280,7 +328,7 @@ static const struct {
 	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
 	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
-	  "f:3: balancer.services: unknown key; expected one of interfaces, source" },
+	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
 	  "method, flow_table, backends" },
@@ -409,8 +457,22 @@ static const struct {
 	  "f:4: services[0].vip: 'www:80' is not an address and port; " VIP },
 	{ "vip port 0", LB "- name: web\n  vip: \"[fd00::1]:0\"\n",
 	  "f:4: services[0].vip: '[fd00::1]:0' is not an address and port; " VIP },
-	{ "unknown scheduler", LB WEB "  scheduler: random\n",
-	  "f:5: services[0].scheduler: unknown value 'random'; expected maglev or round-robin" },
+	{ "report to nobody", "host:\n  interfaces: [a]\n  report: {balancers: [], key: k}\n",
+	  "f:3: host.report.balancers: empty; expected a list of endpoints, such as "
+	  "[\"10.0.2.2:7946\"]" },
+	{ "report without a key",
+	  "host:\n  interfaces: [a]\n  report: {balancers: [\"10.0.2.2:1\"]}\n",
+	  "f:3: host.report.key: missing; expected the path of a file" },
+	{ "report too often",
+	  "host:\n  interfaces: [a]\n  report:\n    balancers: [\"10.0.2.2:1\"]\n    key: k\n"
+	  "    interval: 9\n",
+	  "f:6: host.report.interval: 9 is out of range; expected milliseconds, 10 to 60000" },
+	{ "reports at port 0",
+	  "balancer:\n  interfaces: [a]\n  reports:\n    key: k\n    port: 0\n",
+	  "f:5: balancer.reports.port: 0 is out of range; expected a UDP port, 1 to 65535" },
+	{ "unknown scheduler", LB WEB "  scheduler: best\n",
+	  "f:5: services[0].scheduler: unknown value 'best'; expected maglev, round-robin, random, "
+	  "source-hash, least-connections, power-of-two" },
 	{ "unknown method", LB WEB "  method: nat64\n",
 	  "f:5: services[0].method: unknown value 'nat64'; expected rewrite, ipip, gue or nat" },
 	{ "unknown flow_table", LB WEB "  flow_table: maybe\n",
@@ -627,6 +689,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(host_of_the_manual),
 		cmocka_unit_test(balancer_of_the_manual),
+		cmocka_unit_test(reports_of_the_manual),
+		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(good_forms),
 		cmocka_unit_test(errors),

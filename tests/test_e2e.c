@@ -102,6 +102,7 @@ static void case_run(void **state)
 	p->which->run(p->family);
 	assert_int_equal(children_kill(), 0);
 	expect_no_errors();
+	expect_none_open();
 	assert_int_equal(checksum_errors(), 0);
 	dirty = false;
 }

@@ -15,9 +15,11 @@
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SS_BE16(x) ((__be16)__builtin_bswap16(x))
 #define SS_BE32(x) ((__be32)__builtin_bswap32(x))
+#define SS_BE64(x) ((__be64)__builtin_bswap64(x))
 #else
 #define SS_BE16(x) ((__be16)(x))
 #define SS_BE32(x) ((__be32)(x))
+#define SS_BE64(x) ((__be64)(x))
 #endif
 
 /* An IPv6 address, or an IPv4 address in IPv4-mapped form; network byte order. */

@@ -64,6 +64,7 @@
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
 	X(nat_returned,         "packets of servers, sent to clients as the service's")            \
 	X(echo_answered,        "echo requests to a service's address, answered")                 \
+	X(report_taken,         "servers' reports of their load that were taken in")                \
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
 	X(drop_no_request,      "dropped: SYN without a request, and the service's method is rewrite")                                  \
 	X(drop_no_state,        "dropped: not a SYN (or an ICMP error), and the service's scheduler is not a hash") \
@@ -76,6 +77,11 @@
 	X(drop_bad_ip,          "dropped: malformed IP header")                                    \
 	X(drop_bad_tcp,         "dropped: malformed TCP header of a service's packet")             \
 	X(drop_fragment,        "dropped: IP fragment of a service's packet")                      \
+	X(report_malformed,     "dropped: a report of another length or layout than stated")       \
+	X(report_forged,        "dropped: a report that was not made with the configured key")     \
+	X(report_wrong_source,  "dropped: a report from another address than it names")            \
+	X(report_old,           "dropped: a report that was not later than the last one")          \
+	X(report_unknown,       "dropped: a report from a host that is no backend of the services it names") \
 	X(error_map,            "BPF map operations that failed")                                  \
 	X(error_helper,         "BPF helpers that failed")
 /* clang-format on */

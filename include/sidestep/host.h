@@ -53,7 +53,8 @@ struct ss_conn {
 	__u8 repeat; /* client: not 0 while segments repeat the request; 1 + timeouts */
 	__u8 sent_on; /* client: 1 if its SYN came back and was sent on to the second choice */
 	__u32 hop_ifindex; /* the interface to the server; 0: that of the service */
-	__u32 pad2;
+	__u8 counted; /* server: 1 while it is in open_conns */
+	__u8 pad2[3];
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */
@@ -127,6 +128,22 @@ struct ss_serve {
 	__u8 pad;
 };
 
+/* A service, and the port that its server listens on here. */
+struct ss_served_at {
+	struct ss_endpoint vip;
+	__be16 listen;
+	__u16 pad; /* always 0: the struct is a map key */
+};
+
+/*
+ * Its connections, as one processor saw them come and go: only the sum over all processors means
+ * anything, as a connection may be closed by another than the one that opened it.
+ */
+struct ss_open {
+	__s64 open;
+	__u64 accepted; /* so far */
+};
+
 /* Which program is loaded: one entry in the map "meta" of the host and balancer objects. */
 struct ss_meta {
 	char version[64];
@@ -135,6 +152,7 @@ struct ss_meta {
 _Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");
+_Static_assert(sizeof(struct ss_served_at) == 24, "ss_served_at is a map key");
 _Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");
 
 #endif

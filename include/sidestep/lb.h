@@ -13,17 +13,62 @@
 #include <linux/types.h>
 
 #include "addr.h"
+#include "siphash.h"
 
 #define SS_LB_SLOTS 65537 /* a prime, as Maglev wants (NSDI 2016, section 3.4) */
 #define SS_LB_SERVICES 1024 /* services of one balancer */
 #define SS_LB_SERVICE_BACKENDS 1024 /* backends of one service */
 #define SS_LB_BACKENDS 16384 /* backends of one balancer */
+#define SS_LB_CHOICES 65536 /* SYNs whose backend is remembered by schedulers that go by load */
 #define SS_LB_NAME_LEN 64 /* a name's bytes with the ending 0 */
 
-enum ss_scheduler {
-	SS_SCHED_MAGLEV = 0,
-	SS_SCHED_ROUND_ROBIN = 1,
+/*
+ * What a scheduler's hash is made of. What every packet of a connection shows leads each of them to
+ * the same backend, and nothing has to be remembered of the connection.
+ */
+enum ss_hashed {
+	SS_HASHED_FLOW, /* addresses and ports */
+	SS_HASHED_SOURCE, /* the client's address */
+	SS_HASHED_SYN, /* addresses, ports and the SYN's sequence number: the SYN, and again */
 };
+
+/*
+ * Every scheduler once: its id, its name in configuration and status, what its hash is made of, who
+ * chooses a backend by that (a choose_*() of lb-xdp/pick.h), and who fills the slots (a *_fill() of
+ * loader/maglev.h). Ids stay what they are: they stand in the tables of a running balancer.
+ */
+/* clang-format off */
+#define SS_SCHEDULERS(X)                                                                           \
+	X(MAGLEV,            "maglev",            FLOW,   slot,  maglev)                           \
+	X(ROUND_ROBIN,       "round-robin",       SYN,    turn,  round_robin)                      \
+	X(RANDOM,            "random",            SYN,    slot,  maglev)                           \
+	X(SOURCE_HASH,       "source-hash",       SOURCE, slot,  maglev)                           \
+	X(LEAST_CONNECTIONS, "least-connections", SYN,    least, maglev)                           \
+	X(POWER_OF_TWO,      "power-of-two",      SYN,    power, maglev)
+/* clang-format on */
+
+#define SS_SCHED_ENUM(id, name, hashed, choose, fill) SS_SCHED_##id,
+enum ss_scheduler { SS_SCHEDULERS(SS_SCHED_ENUM) SS_SCHED_MAX };
+#undef SS_SCHED_ENUM
+
+/* What the hash of @scheduler is made of. */
+static inline enum ss_hashed ss_scheduler_hashed(__u32 scheduler)
+{
+	switch (scheduler) {
+#define SS_SCHED_HASHED(id, name, hashed, choose, fill) \
+	case SS_SCHED_##id:                             \
+		return SS_HASHED_##hashed;
+		SS_SCHEDULERS(SS_SCHED_HASHED)
+#undef SS_SCHED_HASHED
+	}
+	return SS_HASHED_SYN;
+}
+
+/* 1 if @scheduler finds the backend of a connection by any of its packets. */
+static inline int ss_scheduler_is_hash(__u32 scheduler)
+{
+	return ss_scheduler_hashed(scheduler) != SS_HASHED_SYN;
+}
 
 /*
  * How packets get to a backend, by their names in the configuration. Without nat, SYNs with a request
@@ -127,6 +172,30 @@ struct ss_lb_nat {
 	__u8 pad[7];
 };
 
+/* Who reports a backend's load: the service, and where its server listens. */
+struct ss_lb_reporter {
+	struct ss_endpoint vip;
+	struct ss_endpoint backend;
+};
+
+/* Per backend: the load that its server reported last. */
+struct ss_lb_load {
+	__u64 time; /* of the server, as in struct ss_report; 0: it never reported */
+	__u64 fresh_until; /* CLOCK_MONOTONIC_COARSE in ns; from then on it does not count */
+	__u32 open; /* connections */
+	__u32 sent; /* SYNs that were sent there since, by schedulers that go by load */
+};
+
+/* Which UDP packets are reports. */
+struct ss_lb_report_rules {
+	struct ss_sip_key key;
+	__be16 port; /* 0: none are */
+	__u16 pad[3];
+};
+
+_Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
+_Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
 _Static_assert(sizeof(struct ss_lb_flow) == 48, "ss_lb_flow has no hidden padding");

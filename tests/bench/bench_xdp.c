@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, a
- * redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, both schedulers, and packets
- * of connections that the balancer keeps forwarding (1 M are more than its flow table holds).
+ * redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, by Maglev and round robin,
+ * from 64 k by the other schedulers, and packets of connections that the balancer keeps forwarding (1 M are more than its flow table holds).
  *
  * All variants run in turn within a round, pinned to one processor; the figure is the median over the
  * rounds. Prints JSON: key -> {median, min, max, rounds}.
@@ -28,7 +28,7 @@
 
 #define ROUNDS_MAX 99
 #define BACKENDS 100
-#define SERVICES 8
+#define SERVICES 16
 
 /* One thing to time. */
 struct variant {
@@ -51,6 +51,14 @@ struct variant {
 #define STAYING6 "[fd00:99::1]:84"
 #define IPIP4 "10.99.0.1:82"
 #define GUE4 "10.99.0.1:83"
+#define RANDOM4 "10.99.0.1:85"
+#define RANDOM6 "[fd00:99::1]:85"
+#define SOURCE4 "10.99.0.1:86"
+#define SOURCE6 "[fd00:99::1]:86"
+#define LEAST4 "10.99.0.1:87"
+#define LEAST6 "[fd00:99::1]:87"
+#define POWER4 "10.99.0.1:88"
+#define POWER6 "[fd00:99::1]:88"
 #define FLOWS_64K (1 << 16)
 #define FLOWS_1M (1 << 20)
 
@@ -68,6 +76,14 @@ static struct variant variants[] = {
 	{ "xdp_rr6_1_ns", CLIENT6, ROUND_ROBIN6, 1 },
 	{ "xdp_rr6_64k_ns", CLIENT6, ROUND_ROBIN6, FLOWS_64K },
 	{ "xdp_rr6_1m_ns", CLIENT6, ROUND_ROBIN6, FLOWS_1M },
+	{ "xdp_random_64k_ns", CLIENT4, RANDOM4, FLOWS_64K },
+	{ "xdp_random6_64k_ns", CLIENT6, RANDOM6, FLOWS_64K },
+	{ "xdp_source_64k_ns", CLIENT4, SOURCE4, FLOWS_64K },
+	{ "xdp_source6_64k_ns", CLIENT6, SOURCE6, FLOWS_64K },
+	{ "xdp_least_64k_ns", CLIENT4, LEAST4, FLOWS_64K },
+	{ "xdp_least6_64k_ns", CLIENT6, LEAST6, FLOWS_64K },
+	{ "xdp_power_64k_ns", CLIENT4, POWER4, FLOWS_64K },
+	{ "xdp_power6_64k_ns", CLIENT6, POWER6, FLOWS_64K },
 	{ "xdp_known_1_ns", CLIENT4, STAYING4, 1, "A" },
 	{ "xdp_known_64k_ns", CLIENT4, STAYING4, FLOWS_64K, "A" },
 	{ "xdp_known_1m_ns", CLIENT4, STAYING4, FLOWS_1M, "A" },
@@ -192,12 +208,26 @@ static void hops_fill(const struct lb_maps *maps)
 	free(each);
 }
 
+/* Every backend has reported some connections, and goes on doing so. */
+static void loads_fill(const struct lb_maps *maps)
+{
+	for (__u32 id = 0; id < SERVICES * BACKENDS; id++) {
+		struct ss_lb_load load = { .fresh_until = ~0ULL, .open = id * 7919 % 1000 };
+
+		if (bpf_map_update_elem(maps->loads, &id, &load, BPF_ANY))
+			die("loads");
+	}
+}
+
 static void setup(struct bench_bpf *skel)
 {
 	struct lb_maps maps = {
 		.services = bpf_map__fd(skel->maps.services),
 		.tables = bpf_map__fd(skel->maps.tables),
 		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
+		.reporters = bpf_map__fd(skel->maps.reporters),
+		.loads = bpf_map__fd(skel->maps.loads),
+		.report_rules = bpf_map__fd(skel->maps.report_rules),
 	};
 	static const struct {
 		const char *vip;
@@ -210,6 +240,14 @@ static void setup(struct bench_bpf *skel)
 		{ ROUND_ROBIN6, SS_SCHED_ROUND_ROBIN },
 		{ STAYING4, SS_SCHED_MAGLEV },
 		{ STAYING6, SS_SCHED_MAGLEV },
+		{ RANDOM4, SS_SCHED_RANDOM },
+		{ RANDOM6, SS_SCHED_RANDOM },
+		{ SOURCE4, SS_SCHED_SOURCE_HASH },
+		{ SOURCE6, SS_SCHED_SOURCE_HASH },
+		{ LEAST4, SS_SCHED_LEAST_CONNECTIONS },
+		{ LEAST6, SS_SCHED_LEAST_CONNECTIONS },
+		{ POWER4, SS_SCHED_POWER_OF_TWO },
+		{ POWER6, SS_SCHED_POWER_OF_TWO },
 		{ IPIP4, SS_SCHED_MAGLEV, SS_METHOD_IPIP },
 		{ GUE4, SS_SCHED_MAGLEV, SS_METHOD_GUE },
 	};
@@ -223,6 +261,7 @@ static void setup(struct bench_bpf *skel)
 		exit(1);
 	}
 	hops_fill(&maps);
+	loads_fill(&maps);
 	for (int i = 0; i < SERVICES; i++)
 		free(services[i].backends);
 }

@@ -106,6 +106,15 @@
 	X(cookie_dropped, "SYN cookies, and requests behind the SYN are dropped", ALL)            \
 	X(cookie_refused, "SYN cookies, and a grant outside of the client's backends", ALL)       \
 	X(cookie_flood, "connections during a SYN flood", ALL)                                    \
+	X(open_counted, "open connections are counted", ALL)                                      \
+	X(open_plain, "those of no service are not", ALL)                                         \
+	X(open_configured, "they are, while the configuration changes", ALL)                      \
+	X(open_twice, "and while a program runs twice", ALL)                                      \
+	X(open_unaccepted, "and if nobody accepts them", ALL)                                     \
+	X(open_many, "and all of 100000", ONCE)                                                   \
+	X(open_reported, "they are reported to the balancer", ALL)                                \
+	X(open_forged, "reports with another key are not believed", ONCE)                         \
+	X(load_skewed, "connections that take very different times", ONCE)                        \
 	X(host_up_again, "new configuration during a transfer", ALL)                              \
 	X(host_down_refused, "unloading while a connection needs the programs", ALL)              \
 	X(listener_stays, "programs are exchanged under a listening server", ALL)                 \

@@ -334,6 +334,60 @@ long strict_connections(const char *host)
 	return n;
 }
 
+long open_connections(const char *host, const struct family *family, uint16_t vport,
+		      const char *field)
+{
+	json_t *status = status_read(host), *item;
+	json_int_t n = 0;
+	char vip[64];
+	size_t i;
+
+	assert_true(json_is_array(json_object_get(status, "open")));
+	snprintf(vip, sizeof(vip), family->af == AF_INET ? "%s:%u" : "[%s]:%u", family->vip, vport);
+	json_array_foreach(json_object_get(status, "open"), i, item)
+	{
+		if (strcmp(json_string_value(json_object_get(item, "vip")), vip))
+			continue;
+		assert_int_equal(json_integer_value(json_object_get(item, "listen")),
+				 listen_port(family, vport));
+		n = json_integer_value(json_object_get(item, field));
+	}
+	json_decref(status);
+	return n;
+}
+
+/* The first of @host's services with another number of open connections than 0; NULL: none. */
+static json_t *first_open(const char *host)
+{
+	json_t *status = status_read(host), *item, *found = NULL;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "open"), i, item)
+	{
+		if (!found && json_integer_value(json_object_get(item, "open")))
+			found = json_incref(item);
+	}
+	json_decref(status);
+	return found;
+}
+
+void expect_none_open(void)
+{
+	for (size_t i = 0; i < BALANCER; i++) {
+		long deadline = now_ms() + WAIT_MS;
+		json_t *open;
+
+		while ((open = first_open(names[i])) && now_ms() < deadline) {
+			json_decref(open);
+			poll(NULL, 0, 10);
+		}
+		if (open)
+			fail_msg("%s: %s has %lld connections open", names[i],
+				 json_string_value(json_object_get(open, "vip")),
+				 json_integer_value(json_object_get(open, "open")));
+	}
+}
+
 void expect_soon(const char *host, const char *name, long n)
 {
 	long deadline = now_ms() + WAIT_MS;
@@ -370,6 +424,20 @@ long backend_syns(const char *service, const char *backend)
 
 	json_decref(now);
 	return grown;
+}
+
+long backend_open(const char *service, const char *backend)
+{
+	json_t *status = status_read("lb"), *item;
+	json_int_t open;
+
+	item = item_named(json_object_get(status, "services"), service);
+	item = item_named(json_object_get(item, "backends"), backend);
+	item = json_object_get(item, "open");
+	assert_non_null(item);
+	open = json_is_null(item) ? -1 : json_integer_value(item);
+	json_decref(status);
+	return open;
 }
 
 void expect_outcome(const char *host, const char *name, long n)

@@ -16,8 +16,7 @@
 #ifndef SIDESTEP_E2E_PROGRAMS_H
 #define SIDESTEP_E2E_PROGRAMS_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "talk.h"
 
 #define PORT_WEB 80
 #define PORT_ONE 81
@@ -88,8 +87,21 @@ void expect_soon(const char *host, const char *name, long n);
 /* How many connections to servers that reply strictly @host knows, also those just over. */
 long strict_connections(const char *host);
 
+/*
+ * What @host's status says of the connections of the service at @vport: "open" ones, or how many it
+ * "accepted".
+ */
+long open_connections(const char *host, const struct family *family, uint16_t vport,
+		      const char *field);
+
+/* No service has a connection open on any host, or soon none will have. */
+void expect_none_open(void);
+
 /* As counted(), the SYNs that @service got to @backend. */
 long backend_syns(const char *service, const char *backend);
+
+/* The open connections that @backend of @service reported to the balancer; -1: none that count now. */
+long backend_open(const char *service, const char *backend);
 
 /* @n connections came to the decision @name on @host, and none to another one of its role. */
 void expect_outcome(const char *host, const char *name, long n);

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Every interval, the connections that the host programs count are read from their maps and sent to
+ * each balancer, with the services of the balancer's own IP version.
+ *
+ * Nothing is kept from one interval to the next but the time: the maps are found anew, and so is the
+ * way to the balancer, whose source address the balancer takes for the backend's. So programs may be
+ * exchanged, and addresses and routes may change.
+ */
+#include "reporter.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "address.h"
+#include "host.h"
+#include "report.h"
+
+struct reporter {
+	const struct pins *pins;
+	const struct host_report_config *config;
+	struct ss_sip_key key;
+	sd_event *event;
+	uint64_t due; /* CLOCK_MONOTONIC, in us */
+	uint64_t clock; /* what CLOCK_REALTIME was ahead of CLOCK_MONOTONIC at the start, in ns */
+	uint64_t last; /* the time in the last report */
+	struct ss_report_entry *entry; /* this interval's, of both IP versions */
+	unsigned entries;
+	bool failed; /* it could not be reported, and that was said */
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	(void)clock_gettime(clock, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/*
+ * The time for the next report: later than all before, also those of an earlier process. The wall
+ * clock may be set back while this runs; it is only looked at in the beginning.
+ */
+static uint64_t report_time(struct reporter *r)
+{
+	uint64_t now = r->clock + clock_ns(CLOCK_MONOTONIC);
+
+	r->last = now > r->last ? now : r->last + 1;
+	return r->last;
+}
+
+static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
+{
+	struct reporter *r = arg;
+	struct ss_report_entry *grown = realloc(r->entry, (r->entries + 1) * sizeof(*grown));
+
+	if (!grown)
+		return;
+	r->entry = grown;
+	r->entry[r->entries++] = (struct ss_report_entry){ .vip = *vip, .listen = serve->listen };
+}
+
+static void add_open(const struct ss_served_at *at, const struct ss_open *open, void *arg)
+{
+	struct reporter *r = arg;
+
+	for (unsigned i = 0; i < r->entries; i++)
+		if (ss_endpoint_equal(&r->entry[i].vip, &at->vip) &&
+		    r->entry[i].listen == at->listen)
+			r->entry[i].open = SS_BE32(open->open > 0 ? (__u32)open->open : 0);
+}
+
+/* A socket to @balancer, and in *@from the address that its packets come from; or a negative errno. */
+static int balancer_connect(const struct ss_endpoint *balancer, struct ss_addr *from)
+{
+	bool v4 = ss_addr_is_v4(&balancer->addr);
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = balancer->port };
+	struct sockaddr_in four = { .sin_family = AF_INET,
+				    .sin_port = balancer->port,
+				    .sin_addr.s_addr = balancer->addr.w[3] };
+	struct sockaddr *address = v4 ? (struct sockaddr *)&four : (struct sockaddr *)&six;
+	socklen_t len = v4 ? sizeof(four) : sizeof(six);
+	int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	memcpy(&six.sin6_addr, &balancer->addr, sizeof(six.sin6_addr));
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, address, len) || getsockname(fd, address, &len)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	if (v4)
+		*from = ss_addr_v4(four.sin_addr.s_addr);
+	else
+		memcpy(from, &six.sin6_addr, sizeof(*from));
+	return fd;
+}
+
+/* Sends the services of @balancer's IP version, in as many datagrams as it takes: mostly one. */
+static int balancer_report(struct reporter *r, const struct ss_endpoint *balancer)
+{
+	bool v4 = ss_addr_is_v4(&balancer->addr);
+	struct report_buf buf;
+	struct ss_addr from;
+	unsigned n = 0;
+	int err = 0, fd = balancer_connect(balancer, &from);
+
+	if (fd < 0)
+		return fd;
+	memset(&buf, 0, sizeof(buf));
+	for (unsigned i = 0; i < r->entries && !err; i++) {
+		if (ss_addr_is_v4(&r->entry[i].vip.addr) == v4)
+			buf.report.entry[n++] = r->entry[i];
+		if (n && (n == SS_REPORT_ENTRIES || i + 1 == r->entries)) {
+			uint32_t len = report_finish(&buf, &from, n, report_time(r),
+						     r->config->interval, &r->key);
+
+			err = send(fd, &buf, len, 0) < 0 ? -errno : 0;
+			n = 0;
+		}
+	}
+	close(fd);
+	return err;
+}
+
+/* Says once that reports cannot be sent, and once that they can again. */
+static void outcome_say(struct reporter *r, const char *text)
+{
+	if (text && !r->failed)
+		fprintf(stderr, "sidestep: not reported: %s\n", text);
+	else if (!text && r->failed)
+		fprintf(stderr, "sidestep: reported again\n");
+	r->failed = text != NULL;
+}
+
+static void report_all(struct reporter *r)
+{
+	char address[ADDRESS_TEXT_LEN], text[ADDRESS_TEXT_LEN + 128];
+	const char *failed = NULL;
+	struct error err = {};
+
+	if (pins_state(r->pins, &err) != PINS_OURS) {
+		outcome_say(r, err.text[0] ? err.text : "no host programs are loaded");
+		return;
+	}
+	r->entries = 0;
+	host_services(r->pins, add_service, r);
+	host_open(r->pins, add_open, r);
+	for (unsigned i = 0; i < r->config->balancers_count; i++) {
+		const struct ss_endpoint *balancer = &r->config->balancers[i];
+		int ret = balancer_report(r, balancer);
+
+		if (!ret)
+			continue;
+		snprintf(text, sizeof(text), "cannot send to %s: %s",
+			 endpoint_format(balancer, address), strerror(-ret));
+		failed = text;
+	}
+	outcome_say(r, failed);
+}
+
+static int on_timer(sd_event_source *timer, uint64_t usec, void *arg)
+{
+	struct reporter *r = arg;
+
+	report_all(r);
+	r->due += r->config->interval * 1000ULL;
+	if (r->due < usec) /* the machine slept, or was busy: nothing to catch up with */
+		r->due = usec + r->config->interval * 1000ULL;
+	return sd_event_source_set_time(timer, r->due);
+}
+
+/* The loop: a timer, and signals that end it. */
+static int loop_run(struct reporter *r)
+{
+	sd_event_source *timer = NULL;
+	sigset_t signals;
+	int ret;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL))
+		return -errno;
+	ret = sd_event_add_signal(r->event, NULL, SIGINT, NULL, NULL);
+	if (ret >= 0)
+		ret = sd_event_add_signal(r->event, NULL, SIGTERM, NULL, NULL);
+	if (ret >= 0)
+		ret = sd_event_set_watchdog(r->event, true);
+	if (ret >= 0)
+		ret = sd_event_now(r->event, CLOCK_MONOTONIC, &r->due);
+	if (ret >= 0)
+		ret = sd_event_add_time(r->event, &timer, CLOCK_MONOTONIC, r->due, 1000, on_timer,
+					r);
+	if (ret >= 0)
+		ret = sd_event_source_set_enabled(timer, SD_EVENT_ON);
+	if (ret >= 0) {
+		(void)sd_notify(false, "READY=1");
+		ret = sd_event_loop(r->event);
+	}
+	sd_event_source_unref(timer);
+	return ret;
+}
+
+int reporter_run(const struct pins *pins, const struct host_report_config *config,
+		 struct error *err)
+{
+	struct reporter r = { .pins = pins, .config = config };
+	int ret = report_key_load(config->key, &r.key, err);
+
+	if (ret)
+		return ret;
+	r.clock = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+	ret = sd_event_default(&r.event);
+	if (ret >= 0)
+		ret = loop_run(&r);
+	sd_event_unref(r.event);
+	free(r.entry);
+	return ret < 0 ? error_set(err, ret, "the event loop failed: %s", strerror(-ret)) : 0;
+}
