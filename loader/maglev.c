@@ -31,14 +31,24 @@ uint64_t slot_hash(const void *data, uint32_t len)
 	return mix(hash);
 }
 
+/*
+ * Slots that a backend's walk looks at together: none waits for another, and a branch that the
+ * processor cannot foresee comes once in so many. Most steps are made for a table's last slots.
+ */
+#define STEPS 4
+
+/* With so many free slots left, they are looked through, instead of a backend's permutation. */
+#define LAST_SLOTS 64
+
 /* A backend while a Maglev table is built: its permutation of the slots, and its turns. */
 struct walker {
 	uint32_t slot; /* next in its permutation */
-	uint32_t skip;
-	uint64_t due; /* its next turn's time */
-	uint64_t period; /* between its turns */
+	uint32_t skip[STEPS + 1]; /* so far are the next ones from it */
+	uint32_t inverse; /* of skip[1], modulo the number of slots; 0: not known yet */
 	uint32_t index;
 	uint32_t next; /* in the same round, as position + 1; 0: last */
+	uint64_t due; /* its next turn's time */
+	uint64_t period; /* between its turns */
 };
 
 /*
@@ -57,10 +67,13 @@ struct round {
 };
 
 struct build {
+	uint32_t slots;
 	struct walker *walker;
 	struct round *round;
 	uint64_t rounds;
-	uint64_t *taken; /* a bit a slot: 8 KB stay in the L1 cache where the table would not */
+	uint8_t *taken; /* by slot */
+	uint32_t free[LAST_SLOTS]; /* the last slots */
+	uint32_t free_count;
 };
 
 struct sort_item {
@@ -75,6 +88,20 @@ static int item_compare(const void *a, const void *b)
 	if (x->hash != y->hash)
 		return x->hash < y->hash ? -1 : 1;
 	return x->index < y->index ? -1 : 1;
+}
+
+/*
+ * How many rounds it takes at most to fill the table: in r rounds a backend of weight w has had
+ * r * w / W turns, rounded; r rounds of all of them are enough once that is as many as slots.
+ */
+static uint64_t rounds_needed(uint32_t slots, const struct slot_backend *backend, uint32_t n,
+			      uint64_t max)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += backend[i].weight ? backend[i].weight : 1;
+	return ((uint64_t)slots + n) * max / sum + 2;
 }
 
 static uint64_t weight_max(const struct slot_backend *backend, uint32_t n)
@@ -111,18 +138,35 @@ static void build_free(struct build *b)
 	free(b->taken);
 }
 
+/* Sets up @w as the walk through the slots of the backend number @index of that @hash. */
+static void walker_init(struct walker *w, uint32_t slots, uint64_t hash, uint32_t index)
+{
+	uint64_t permutation = mix(hash + 0x9e3779b97f4a7c15);
+
+	*w = (struct walker){
+		.slot = (uint32_t)(permutation >> 32) % slots,
+		.skip[1] = 1 + (uint32_t)permutation % (slots - 1),
+		.index = index,
+	};
+	for (uint32_t i = 2; i <= STEPS; i++) {
+		w->skip[i] = w->skip[i - 1] + w->skip[1];
+		w->skip[i] -= w->skip[i] >= slots ? slots : 0;
+	}
+}
+
 /* Sets up the walkers in the order of their hashes, all due in round 0. */
 static int build_init(struct build *b, uint32_t slots, const struct slot_backend *backend,
 		      uint32_t n)
 {
-	uint64_t max = weight_max(backend, n);
+	uint64_t max = weight_max(backend, n), rounds = rounds_needed(slots, backend, n, max);
 	struct sort_item *item = malloc(n * sizeof(*item));
 
 	*b = (struct build){
+		.slots = slots,
 		.walker = malloc(n * sizeof(*b->walker)),
-		.rounds = slots + 1ULL, /* the heaviest alone fills the table in that time */
-		.round = calloc(slots + 1ULL, sizeof(*b->round)),
-		.taken = calloc(slots / 64 + 1, sizeof(*b->taken)),
+		.rounds = rounds,
+		.round = calloc(rounds, sizeof(*b->round)),
+		.taken = calloc(slots, 1),
 	};
 	if (!item || !b->walker || !b->round || !b->taken) {
 		free(item);
@@ -133,35 +177,94 @@ static int build_init(struct build *b, uint32_t slots, const struct slot_backend
 		item[i] = (struct sort_item){ backend[i].hash, i };
 	qsort(item, n, sizeof(*item), item_compare);
 	for (uint32_t i = 0; i < n; i++) {
-		uint64_t permutation = mix(item[i].hash + 0x9e3779b97f4a7c15);
 		uint32_t weight = backend[item[i].index].weight;
 
-		b->walker[i] = (struct walker){
-			.slot = (uint32_t)(permutation >> 32) % slots,
-			.skip = 1 + (uint32_t)permutation % (slots - 1),
-			.due = 0,
-			.period = (max << ROUND_SHIFT) / (weight ? weight : 1),
-			.index = item[i].index,
-		};
+		walker_init(&b->walker[i], slots, item[i].hash, item[i].index);
+		b->walker[i].period = (max << ROUND_SHIFT) / (weight ? weight : 1);
 		round_add(b, i);
 	}
 	free(item);
 	return 0;
 }
 
-/* Takes the next free slot of @w's permutation. There must be one. */
-static uint32_t slot_take(struct walker *w, uint64_t *taken, uint32_t slots)
+static uint32_t slot_add(uint32_t slot, uint32_t skip, uint32_t slots)
 {
-	uint32_t slot = w->slot, skip = w->skip, found;
+	slot += skip;
+	return slot - (slot >= slots ? slots : 0);
+}
 
-	do {
-		found = slot;
-		slot += skip;
-		slot -= slot >= slots ? slots : 0;
-	} while (taken[found / 64] >> found % 64 & 1);
-	taken[found / 64] |= 1ULL << found % 64;
-	w->slot = slot;
-	return found;
+/* Takes the next free slot of @w's permutation. There must be one. */
+static uint32_t slot_take(struct build *b, struct walker *w)
+{
+	uint32_t slot[STEPS + 1] = { w->slot }, taken, at;
+
+	for (;;) {
+		taken = b->taken[slot[0]];
+#pragma GCC unroll 4
+		for (uint32_t i = 1; i < STEPS; i++) {
+			slot[i] = slot_add(slot[0], w->skip[i], b->slots);
+			taken |= (uint32_t)b->taken[slot[i]] << i;
+		}
+		slot[STEPS] = slot_add(slot[0], w->skip[STEPS], b->slots);
+		if (taken != (1U << STEPS) - 1)
+			break;
+		slot[0] = slot[STEPS];
+	}
+	at = __builtin_ctz(~taken);
+	b->taken[slot[at]] = 1;
+	w->slot = slot[at + 1];
+	return slot[at];
+}
+
+/* The number that times @a is 1 modulo @slots, a prime. */
+static uint32_t inverse(uint32_t a, uint32_t slots)
+{
+	int64_t r = slots, next_r = a, t = 0, next_t = 1;
+
+	while (next_r) {
+		int64_t quotient = r / next_r, rest;
+
+		rest = r - quotient * next_r;
+		r = next_r;
+		next_r = rest;
+		rest = t - quotient * next_t;
+		t = next_t;
+		next_t = rest;
+	}
+	return t < 0 ? t + slots : t;
+}
+
+/* Lists the slots that are free still. */
+static void free_list(struct build *b)
+{
+	b->free_count = 0;
+	for (uint32_t i = 0; i < b->slots; i++)
+		if (!b->taken[i])
+			b->free[b->free_count++] = i;
+}
+
+/* The same as slot_take() where free_list() was called: the free slot that @w comes to first. */
+static uint32_t slot_take_last(struct build *b, struct walker *w)
+{
+	uint64_t best = UINT64_MAX, reciprocal = UINT64_MAX / b->slots + 1;
+	uint32_t found = 0, slot;
+
+	if (!w->inverse)
+		w->inverse = inverse(w->skip[1], b->slots);
+	for (uint32_t i = 0; i < b->free_count; i++) {
+		uint32_t distance = slot_add(b->free[i], b->slots - w->slot, b->slots);
+		uint64_t steps = (uint64_t)distance * w->inverse;
+
+		/* modulo slots, without a division; right below 2^21 slots */
+		steps -= (uint64_t)((unsigned __int128)steps * reciprocal >> 64) * b->slots;
+		if (steps < best) {
+			best = steps;
+			found = i;
+		}
+	}
+	slot = b->free[found];
+	b->free[found] = b->free[--b->free_count];
+	return slot;
 }
 
 int maglev_fill(uint16_t *slot, uint32_t slots, const struct slot_backend *backend, uint32_t n)
@@ -171,6 +274,8 @@ int maglev_fill(uint16_t *slot, uint32_t slots, const struct slot_backend *backe
 
 	if (build_init(&b, slots, backend, n))
 		return -ENOMEM;
+	if (left <= LAST_SLOTS)
+		free_list(&b);
 	for (uint64_t r = 0; left; r++) {
 		uint32_t at = b.round[r].first;
 
@@ -178,8 +283,10 @@ int maglev_fill(uint16_t *slot, uint32_t slots, const struct slot_backend *backe
 			struct walker *w = &b.walker[at - 1];
 			uint32_t next = w->next;
 
-			slot[slot_take(w, b.taken, slots)] = w->index;
-			left--;
+			slot[left > LAST_SLOTS ? slot_take(&b, w) : slot_take_last(&b, w)] =
+				w->index;
+			if (--left == LAST_SLOTS)
+				free_list(&b);
 			w->due += w->due ? w->period : w->period + w->period / 2;
 			round_add(&b, at - 1);
 			at = next;

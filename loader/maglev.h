@@ -17,7 +17,7 @@ struct slot_backend {
  * Fills @slot[0 .. @slots-1] with indices into @backend (@n of them, 1 to 65535), so that each
  * gets its weight's share and that most slots stay as they are when a backend comes or goes
  * (Maglev, NSDI 2016, section 3.4; weights as turns taken less often). @slots is a prime larger
- * than @n. The order of @backend does not matter. Returns 0 or -ENOMEM.
+ * than @n and below 2^21. The order of @backend does not matter. Returns 0 or -ENOMEM.
  */
 int maglev_fill(uint16_t *slot, uint32_t slots, const struct slot_backend *backend, uint32_t n);
 

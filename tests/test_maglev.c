@@ -211,7 +211,31 @@ static void maglev_order(void **state)
 		assert_int_equal(table[i], origin[other[i]]);
 }
 
-/* Balancers must agree across versions and machines: the table is part of the interface. */
+/*
+ * Balancers must agree across versions and machines: how a table is computed may change, what comes
+ * out may not.
+ */
+static const struct fixed_row {
+	const char *why;
+	uint32_t slots;
+	uint32_t n;
+	enum weights weights;
+	uint64_t hash; /* of the table's bytes, little-endian */
+} fixed_rows[] = {
+	{ "smallest", 2, 1, EQUAL, 0x4d33a93727192487 },
+	{ "few slots", 7, 3, EQUAL, 0x23dceac75199d185 },
+	{ "one slot more than backends", 101, 100, EQUAL, 0x3ebcc25d63f772fc },
+	{ "one of 8191", 8191, 1, EQUAL, 0x80d443754a09c621 },
+	{ "hundred of 8191", 8191, 100, EQUAL, 0xd022b1a181dd7d7a },
+	{ "weights 1 to 128 of 8191", 8191, 128, RISING, 0x29dc8539a4f8410d },
+	{ "thousand", SLOTS, 1000, EQUAL, 0x790088e30d90b667 },
+	{ "weights 1 to 1000", SLOTS, 1000, RISING, 0xb88895f6ac19c8eb },
+	{ "thousand, one heavy", SLOTS, 1000, ONE_HEAVY, 0x6b9e7035b21d444a },
+	{ "weights of 32 bits", SLOTS, 1024, LARGE, 0xff0b845f703e6962 },
+	{ "powers of two", SLOTS, 16, POWERS, 0x6c8c42f71614e4ab },
+	{ "all that an index can name", SLOTS, 65535, EQUAL, 0x4dce5e103b6e77ef },
+};
+
 static void maglev_fixed(void **state)
 {
 	static const uint16_t expected[13] = { 2, 0, 1, 1, 0, 0, 2, 1, 2, 0, 0, 2, 1 };
@@ -220,6 +244,15 @@ static void maglev_fixed(void **state)
 	backends_make(3);
 	assert_int_equal(maglev_fill(table, 13, backend, 3), 0);
 	assert_memory_equal(table, expected, sizeof(expected));
+	for (size_t i = 0; i < sizeof(fixed_rows) / sizeof(fixed_rows[0]); i++) {
+		const struct fixed_row *row = &fixed_rows[i];
+
+		backends_make(row->n);
+		weights_set(row->n, row->weights);
+		assert_int_equal(maglev_fill(table, row->slots, backend, row->n), 0);
+		if (slot_hash(table, row->slots * sizeof(*table)) != row->hash)
+			fail_msg("%s: another table than before", row->why);
+	}
 }
 
 /* Backends with one hash still share. */
