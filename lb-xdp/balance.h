@@ -187,14 +187,27 @@ static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct pa
 	return form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
 }
 
+/* A SYN of @hash has come again: who got it first has not answered, or its answer was lost. */
+static __always_inline void count_unanswered(const struct ss_lb_table *table, __u64 hash)
+{
+	__u32 id = table->active ? first_choice(table, hash) : NO_BACKEND;
+	struct ss_lb_backend_cpu *state = bpf_map_lookup_elem(&backend_cpu, &id);
+
+	if (state)
+		state->unanswered++;
+}
+
 /* The backend for a SYN with a request: nothing is remembered, but where a second choice went. */
 static __always_inline const struct ss_lb_backend *
 balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind)
 {
-	const struct ss_lb_backend *backend =
-		pick(table, choice_hash(table, p), kind == KIND_RETRY);
+	const struct ss_lb_backend *backend;
+	__u64 hash = choice_hash(table, p);
 	struct ss_lb_flow_key key;
 
+	if (kind == KIND_RETRY)
+		count_unanswered(table, hash);
+	backend = pick(table, hash, kind == KIND_RETRY);
 	if (!table->flow_id || !backend)
 		return backend;
 	if (kind == KIND_REQUEST) {
@@ -273,9 +286,12 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *p, enum kind kind,
 				struct nat_work *w)
 {
-	const struct ss_lb_backend *backend =
-		pick(table, choice_hash(table, p), kind == KIND_RETRY);
+	__u64 hash = choice_hash(table, p);
+	const struct ss_lb_backend *backend;
 
+	if (kind == KIND_RETRY)
+		count_unanswered(table, hash);
+	backend = pick(table, hash, kind == KIND_RETRY);
 	if (!backend)
 		return -SS_LB_drop_no_backend;
 	w->nat.client = w->client;

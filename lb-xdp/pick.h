@@ -272,6 +272,43 @@ static __always_inline __u32 choose_power(const struct ss_lb_table *table, __u64
 	return choose_by_load(table, hash, second, POWER_SAMPLE);
 }
 
+/* The functions first_*(): the id of the backend that the first SYN of @hash got, if that is known. */
+
+static __always_inline __u32 first_slot(const struct ss_lb_table *table, __u64 hash)
+{
+	__u32 index = slot_index(table, hash >> 32);
+
+	barrier_var(index);
+	return index < SS_LB_SERVICE_BACKENDS ? table->backend[index].id : NO_BACKEND;
+}
+
+static __always_inline __u32 first_turn(const struct ss_lb_table *table, __u64 hash)
+{
+	return NO_BACKEND; /* it was another turn */
+}
+
+static __always_inline __u32 first_least(const struct ss_lb_table *table, __u64 hash)
+{
+	return choice_recall(hash);
+}
+
+static __always_inline __u32 first_power(const struct ss_lb_table *table, __u64 hash)
+{
+	return choice_recall(hash);
+}
+
+static __noinline __u32 first_choice(const struct ss_lb_table *table, __u64 hash)
+{
+	switch (table->scheduler) {
+#define FIRST(id, name, hashed, choose, fill) \
+	case SS_SCHED_##id:                   \
+		return first_##choose(table, hash);
+		SS_SCHEDULERS(FIRST)
+#undef FIRST
+	}
+	return NO_BACKEND;
+}
+
 /*
  * The backend for a packet of @hash out of @table; NULL if none takes connections. With @second,
  * another than the one that it would get otherwise, if there is one. A switch, since a call through

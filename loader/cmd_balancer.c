@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/* sidestep balancer up, down, status, and backend add, remove, weight, drain, up. */
+/* sidestep balancer up, down, status, and backend add, remove, weight, drain, down, up. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -62,12 +62,12 @@ static json_t *backend_json(const struct lb_maps *maps, const struct ss_lb_table
 	int known = lb_load_read(maps, table->backend[i].id, &load);
 
 	(void)lb_backend_read(maps, table->backend[i].id, &sum);
-	return json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I}", "name", info->name, "address",
-			 json_endpoint(&table->backend[i].endpoint), "weight", (int)info->weight,
-			 "state", backend_state_name(info->state), "open",
+	return json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
+			 "address", json_endpoint(&table->backend[i].endpoint), "weight",
+			 (int)info->weight, "state", backend_state_name(info->state), "open",
 			 known ? json_integer(load.open) : json_null(), "syns",
-			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "others",
-			 (json_int_t)sum.others);
+			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "unanswered",
+			 (json_int_t)sum.unanswered, "others", (json_int_t)sum.others);
 }
 
 static json_t *service_json(const struct lb_maps *maps, const struct lb_service *service)
@@ -109,23 +109,25 @@ static void service_print(const json_t *service)
 	const char *name, *vip, *scheduler, *method, *address, *state;
 	json_t *backends, *item, *known;
 	char open[24];
-	json_int_t syns, retries, others;
+	json_int_t syns, retries, unanswered, others;
 	int weight;
 	size_t i;
 
 	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
 		    "scheduler", &scheduler, "method", &method, "backends", &backends);
 	printf("service   %s %s %s %s\n", name, vip, scheduler, method);
-	printf("          %-16s %-26s %6s %-6s %7s %10s %10s %10s\n", "BACKEND", "ADDRESS",
-	       "WEIGHT", "STATE", "OPEN", "SYNS", "RETRIES", "OTHERS");
+	printf("          %-16s %-26s %6s %-6s %7s %10s %10s %10s %10s\n", "BACKEND", "ADDRESS",
+	       "WEIGHT", "STATE", "OPEN", "SYNS", "RETRIES", "UNANSWERED", "OTHERS");
 	json_array_foreach(backends, i, item)
 	{
-		json_unpack(item, "{s:s, s:s, s:i, s:s, s:o, s:I, s:I, s:I}", "name", &name,
+		json_unpack(item, "{s:s, s:s, s:i, s:s, s:o, s:I, s:I, s:I, s:I}", "name", &name,
 			    "address", &address, "weight", &weight, "state", &state, "open", &known,
-			    "syns", &syns, "retries", &retries, "others", &others);
+			    "syns", &syns, "retries", &retries, "unanswered", &unanswered, "others",
+			    &others);
 		snprintf(open, sizeof(open), "%lld", json_integer_value(known));
-		printf("          %-16s %-26s %6d %-6s %7s %10lld %10lld %10lld\n", name, address,
-		       weight, state, json_is_null(known) ? "-" : open, syns, retries, others);
+		printf("          %-16s %-26s %6d %-6s %7s %10lld %10lld %10lld %10lld\n", name,
+		       address, weight, state, json_is_null(known) ? "-" : open, syns, retries,
+		       unanswered, others);
 	}
 }
 
@@ -181,7 +183,7 @@ struct backend_edit {
 	const char *name;
 	struct ss_endpoint address; /* add */
 	uint32_t weight; /* add, weight */
-	enum ss_backend_state state; /* drain, up */
+	enum ss_backend_state state; /* drain, down, up */
 };
 
 static struct backend_config *backend_find(struct service_config *service, const char *name,
@@ -328,6 +330,13 @@ int cmd_backend_weight(const struct options *options, char **argv)
 int cmd_backend_drain(const struct options *options, char **argv)
 {
 	struct backend_edit edit = { .name = argv[1], .state = SS_BACKEND_DRAIN };
+
+	return backend_change(options, argv[0], &edit, change_state);
+}
+
+int cmd_backend_down(const struct options *options, char **argv)
+{
+	struct backend_edit edit = { .name = argv[1], .state = SS_BACKEND_DOWN };
 
 	return backend_change(options, argv[0], &edit, change_state);
 }

@@ -44,6 +44,7 @@ int cmd_backend_add(const struct options *options, char **argv);
 int cmd_backend_remove(const struct options *options, char **argv);
 int cmd_backend_weight(const struct options *options, char **argv);
 int cmd_backend_drain(const struct options *options, char **argv);
+int cmd_backend_down(const struct options *options, char **argv);
 int cmd_backend_up(const struct options *options, char **argv);
 int cmd_check(const struct options *options, char **argv);
 

@@ -405,7 +405,7 @@ static int host_convert(const struct place *at, const struct raw_host *raw,
 static int backend_convert(const struct place *at, const struct raw_backend *raw,
 			   const struct ss_endpoint *vip, struct backend_config *out)
 {
-	static const char *const states[] = { "up", "drain" };
+	static const char *const states[] = { "up", "drain", "down" };
 	const struct place *address = AT_KEY(at, "address");
 	bool v4 = ss_addr_is_v4(&vip->addr);
 	unsigned state = SS_BACKEND_UP;
@@ -419,7 +419,7 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 		ret = number_convert(AT_KEY(at, "weight"), raw->weight, 0, CONFIG_WEIGHT_MAX,
 				     &out->weight);
 	if (!ret)
-		ret = choice_convert(AT_KEY(at, "state"), raw->state, states, 2, &state);
+		ret = choice_convert(AT_KEY(at, "state"), raw->state, states, 3, &state);
 	if (ret)
 		return ret;
 	out->state = state;
@@ -470,7 +470,7 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 #undef NAME
 	};
 	static const char *const yes_no[] = { "yes", "no" };
-	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0;
+	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0, closed = 1;
 	int ret;
 
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
@@ -485,11 +485,14 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "flow_table"), raw->flow_table, yes_no, 2,
 				     &without);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "fail_open"), raw->fail_open, yes_no, 2, &closed);
 	if (ret)
 		return ret;
 	out->scheduler = scheduler;
 	out->method = method;
 	out->flow_table = !without;
+	out->fail_open = !closed;
 	if (without && method == SS_METHOD_NAT)
 		return fail_at(AT_KEY(at, "flow_table"), "yes",
 			       "address translation without a table");

@@ -66,7 +66,7 @@ struct backend_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint address;
 	uint32_t weight; /* at most CONFIG_WEIGHT_MAX; 0: no new connections */
-	enum ss_backend_state state; /* key "state": up (default), drain */
+	enum ss_backend_state state; /* key "state": up (default), drain, down */
 };
 
 struct service_config {
@@ -74,6 +74,7 @@ struct service_config {
 	struct ss_endpoint vip;
 	enum ss_scheduler scheduler; /* key "scheduler": SS_SCHEDULERS; maglev (default) */
 	enum ss_method method; /* key "method": rewrite (default), ipip, gue, nat */
+	bool fail_open; /* key "fail_open": yes, no (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
 	struct backend_config *backends;

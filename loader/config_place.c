@@ -61,6 +61,7 @@ static const struct {
 	{ "services[].scheduler", &SCHEDULER_NAMES[2] },
 	{ "services[].method", "rewrite, ipip, gue or nat" },
 	{ "services[].flow_table", "yes or no" },
+	{ "services[].fail_open", "yes or no" },
 	{ "services[].backends",
 	  "a list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },
 	{ "services[].backends[]", "a mapping, such as {name: s1, address: \"10.0.3.2:80\"}" },
@@ -68,7 +69,7 @@ static const struct {
 	{ "services[].backends[].address",
 	  "ADDRESS:PORT, such as 10.0.3.2:80 or \"[fd00:1::2]:80\"" },
 	{ "services[].backends[].weight", "a number, 0 to 65535" },
-	{ "services[].backends[].state", "up or drain" },
+	{ "services[].backends[].state", "up, drain or down" },
 };
 
 #define EXPECTATIONS (sizeof(expectations) / sizeof(expectations[0]))

@@ -374,12 +374,14 @@ int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backen
 	for (int i = 0; i < cpus; i++) {
 		__u64 syns = sum.syns + each[i].syns, retries = sum.retries + each[i].retries,
 		      others = sum.others + each[i].others;
+		__u32 unanswered = sum.unanswered + each[i].unanswered;
 
 		if (each[i].fresh_until >= sum.fresh_until)
 			sum = each[i];
 		sum.syns = syns;
 		sum.retries = retries;
 		sum.others = others;
+		sum.unanswered = unanswered;
 	}
 	free(each);
 	*out = sum;

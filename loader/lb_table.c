@@ -23,20 +23,26 @@ static uint32_t flow_id(const struct service_config *service)
 	return id ? id : 1;
 }
 
-static bool takes_connections(const struct backend_config *b)
+/* Whose state lets backends of @service take connections: down ones only if nothing else is left. */
+static enum ss_backend_state state_that_serves(const struct service_config *service)
 {
-	return b->state == SS_BACKEND_UP && b->weight > 0;
+	for (unsigned i = 0; i < service->backends_count; i++)
+		if (service->backends[i].state == SS_BACKEND_UP && service->backends[i].weight)
+			return SS_BACKEND_UP;
+	return service->fail_open ? SS_BACKEND_DOWN : SS_BACKEND_UP;
 }
 
 /* Puts the backends of @service that do (or do not) take connections behind those in @out. */
 static void append_backends(const struct service_config *service, const uint32_t *ids, bool active,
 			    struct ss_lb_table *out)
 {
+	enum ss_backend_state serving = state_that_serves(service);
+
 	for (unsigned i = 0; i < service->backends_count; i++) {
 		const struct backend_config *b = &service->backends[i];
 		struct ss_lb_backend_info *info = &out->info[out->backends];
 
-		if (takes_connections(b) != active)
+		if ((b->state == serving && b->weight > 0) != active)
 			continue;
 		out->backend[out->backends].endpoint = b->address;
 		out->backend[out->backends].id = ids[i];
@@ -74,6 +80,7 @@ int lb_table_build(const struct service_config *service, uint32_t index, const u
 	out->method = service->method;
 	out->source = service->source;
 	out->flow_id = flow_id(service);
+	out->fail_open = service->fail_open;
 	append_backends(service, ids, true, out);
 	out->active = out->backends;
 	append_backends(service, ids, false, out);
@@ -103,6 +110,7 @@ int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint
 		.method = table->method,
 		.source = table->source,
 		.flow_table = table->flow_id != 0,
+		.fail_open = table->fail_open,
 		.backends_count = table->backends,
 	};
 
@@ -142,7 +150,9 @@ const char *scheduler_name(enum ss_scheduler scheduler)
 
 const char *backend_state_name(enum ss_backend_state state)
 {
-	return state == SS_BACKEND_DRAIN ? "drain" : "up";
+	static const char *const names[] = { "up", "drain", "down" };
+
+	return state < sizeof(names) / sizeof(*names) ? names[state] : "?";
 }
 
 const char *method_name(enum ss_method method)

@@ -30,7 +30,10 @@ static const struct command commands[] = {
 	  cmd_backend_weight },
 	{ "balancer backend drain", "SERVICE NAME", "send no new connections to a backend", 2,
 	  cmd_backend_drain },
-	{ "balancer backend up", "SERVICE NAME", "end a backend's drain", 2, cmd_backend_up },
+	{ "balancer backend down", "SERVICE NAME", "the same, for a backend that does not work", 2,
+	  cmd_backend_down },
+	{ "balancer backend up", "SERVICE NAME", "end a backend's drain, or its being down", 2,
+	  cmd_backend_up },
 	{ "check", "FILE", "check a configuration file, touch nothing", 1, cmd_check },
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

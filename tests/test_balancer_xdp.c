@@ -85,6 +85,7 @@ struct backend_row {
 #define UP(address) { address, 100, SS_BACKEND_UP }
 #define WEIGHT(address, weight) { address, weight, SS_BACKEND_UP }
 #define DRAIN(address) { address, 100, SS_BACKEND_DRAIN }
+#define DOWN(address) { address, 100, SS_BACKEND_DOWN }
 /* clang-format on */
 
 #define BACKENDS_MAX 4
@@ -93,7 +94,7 @@ struct service_row {
 	enum ss_scheduler scheduler;
 	struct backend_row backend[BACKENDS_MAX];
 	enum ss_method method;
-	bool flow_table;
+	bool flow_table, fail_open;
 };
 #define MAGLEV SS_SCHED_MAGLEV
 #define ROUND_ROBIN SS_SCHED_ROUND_ROBIN
@@ -1187,6 +1188,8 @@ static void service_config_fill(struct service_config *service, const struct ser
 {
 	*service = (struct service_config){ .scheduler = row->scheduler,
 					    .method = row->method,
+
+					    .fail_open = row->fail_open,
 					    .flow_table = row->flow_table };
 	assert_int_equal(endpoint_parse(row->vip, &service->vip), 0);
 	assert_int_equal(address_parse(ss_addr_is_v4(&service->vip.addr) ? SOURCE4 : SOURCE6,
@@ -1585,6 +1588,68 @@ static void backends_are_counted(void **state)
 	assert_int_equal(after.syns - before.syns, 15);
 	assert_int_equal(after.retries - before.retries, 5);
 	assert_int_equal(after.others - before.others, 3);
+}
+
+/* Which backends of @row get connections: a bit each. */
+static unsigned who_serves(const struct service_row *row)
+{
+	unsigned who = 0;
+
+	services_apply(row, 0);
+	services_apply(row, 1);
+	hops_fill();
+	for (unsigned flow = 0; flow < 100; flow++) {
+		int backend = backend_of(false, THREE, flow, "S", false);
+
+		if (backend > 0)
+			who |= 1 << backend;
+	}
+	return who;
+}
+
+/* Those that are down get none, unless nobody is up and the service wants it so. */
+static void down_and_fail_open(void **state)
+{
+	struct service_row row = { "10.99.0.1:" THREE,
+				   MAGLEV,
+				   { UP("10.0.3.1:8080"), DOWN("10.0.3.2:8080"),
+				     DRAIN("10.0.3.3:8080") } };
+
+	(void)state;
+	assert_int_equal(who_serves(&row), 1 << 1);
+	row.fail_open = true;
+	assert_int_equal(who_serves(&row), 1 << 1);
+	row.backend[0].state = SS_BACKEND_DOWN;
+	assert_int_equal(who_serves(&row), 1 << 1 | 1 << 2);
+	row.backend[1].weight = 0;
+	assert_int_equal(who_serves(&row), 1 << 1);
+	row.backend[1] = (struct backend_row)WEIGHT("10.0.3.2:8080", 0); /* up, but for nobody */
+	assert_int_equal(who_serves(&row), 1 << 1);
+	row.fail_open = false;
+	assert_int_equal(who_serves(&row), 0);
+}
+
+/* How many SYNs the backends 1 to 3 of THREE have left without an answer. */
+static void unanswered_read(unsigned n[4])
+{
+	for (int i = 1; i <= 3; i++)
+		n[i] = backend_read(backend_id("10.99.0.1:" THREE, i)).unanswered;
+}
+
+/* A SYN that comes again says something of who got it first, not of who gets it now. */
+static void unanswered_are_counted(void **state)
+{
+	unsigned before[4], after[4], expected[4] = {};
+
+	(void)state;
+	unanswered_read(before);
+	for (unsigned i = 0; i < 300; i++) {
+		expected[backend_of(false, THREE, i, "S", false)]++;
+		backend_of(false, THREE, i, "S", true);
+	}
+	unanswered_read(after);
+	for (int i = 1; i <= 3; i++)
+		assert_int_equal(after[i] - before[i], expected[i]);
 }
 
 /* The kernel's id of the inner map that is the service at @vip. */
@@ -2460,6 +2525,8 @@ int main(void)
 		cmocka_unit_test_setup(source_choice, services_default),
 		cmocka_unit_test(source_hash_is_consistent),
 		cmocka_unit_test_setup(backends_are_counted, services_default),
+		cmocka_unit_test_setup(unanswered_are_counted, services_default),
+		cmocka_unit_test(down_and_fail_open),
 		cmocka_unit_test_setup(backend_removed, services_default),
 		cmocka_unit_test_setup(services_removed, services_default),
 		cmocka_unit_test(flows_are_kept),

@@ -158,12 +158,13 @@ static void balancer_of_the_manual(void **state)
 				"    backends:\n"
 				"      - {name: s1, address: \"10.0.3.2:8080\", weight: 7}\n"
 				"      - {name: s2, address: 10.0.3.3:80, state: drain}\n"
-				"      - {name: s3, address: 10.0.3.4:80, state: up, weight: 0}\n"
+				"      - {name: s3, address: 10.0.3.4:80, state: down, weight: 0}\n"
 				"      - {name: s4, address: 10.0.3.5:80, weight: 65535}\n"
 				"  - name: web6\n"
 				"    vip: \"[fd00:99::1]:80\"\n"
 				"    method: gue\n"
 				"    flow_table: no\n"
+				"    fail_open: yes\n"
 				"    backends: [{name: s1, address: \"[fd00:1::2]:80\"}]\n"
 				"  - {name: none, vip: 10.99.0.1:81, scheduler: maglev}\n");
 	const struct service_config *web, *web6, *none;
@@ -179,6 +180,7 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(web->scheduler, SS_SCHED_ROUND_ROBIN);
 	assert_int_equal(web->method, SS_METHOD_IPIP);
 	assert_true(web->flow_table);
+	assert_false(web->fail_open);
 	address_is(&web->source, "10.0.2.2");
 	assert_int_equal(web->backends_count, 4);
 	assert_string_equal(web->backends[0].name, "s1");
@@ -188,12 +190,13 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(web->backends[1].weight, 100);
 	assert_int_equal(web->backends[1].state, SS_BACKEND_DRAIN);
 	assert_int_equal(web->backends[2].weight, 0);
-	assert_int_equal(web->backends[2].state, SS_BACKEND_UP);
+	assert_int_equal(web->backends[2].state, SS_BACKEND_DOWN);
 	assert_int_equal(web->backends[3].weight, 65535);
 	web6 = &c->balancer->services[1];
 	assert_int_equal(web6->scheduler, SS_SCHED_MAGLEV);
 	assert_int_equal(web6->method, SS_METHOD_GUE);
 	assert_false(web6->flow_table);
+	assert_true(web6->fail_open);
 	assert_false(web6->source.w[0]); /* by the routes */
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
 	none = &c->balancer->services[2];
@@ -331,7 +334,7 @@ static const struct {
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
-	  "method, flow_table, backends" },
+	  "method, flow_table, fail_open, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
 	  "state" },
@@ -483,6 +486,8 @@ static const struct {
 	  "or a scheduler that finds a connection's server by a hash" },
 	{ "nat without a table", LB WEB "  method: nat\n  flow_table: no\n",
 	  "f:6: services[0].flow_table: address translation without a table; expected yes" },
+	{ "unknown fail_open", LB WEB "  fail_open: 1\n",
+	  "f:5: services[0].fail_open: unknown value '1'; expected yes or no" },
 	{ "bad source", "balancer:\n  interfaces: [a]\n  source: [lo]\n",
 	  "f:3: balancer.source[0]: 'lo' is not the address of a host; " SOURCE },
 	{ "multicast source", "balancer:\n  interfaces: [a]\n  source: [224.0.0.1]\n",
@@ -506,8 +511,8 @@ static const struct {
 	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    weight: 5k}\n",
 	  "f:7: services[0].backends[0].weight: '5k' is not a number; " WEIGHT },
 	{ "unknown state",
-	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    state: down}\n",
-	  "f:7: services[0].backends[0].state: unknown value 'down'; expected up or drain" },
+	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    state: off}\n",
+	  "f:7: services[0].backends[0].state: unknown value 'off'; expected up, drain or down" },
 	{ "IPv6 behind IPv4", LB WEB "  backends:\n  - name: a\n    address: \"[fd00::3]:80\"\n",
 	  "f:7: services[0].backends[0].address: IPv6 backend of an IPv4 service; expected an IPv4 "
 	  "address" },

@@ -87,6 +87,8 @@ enum ss_method { SS_METHODS(SS_METHOD_ENUM) SS_METHOD_MAX };
 enum ss_backend_state {
 	SS_BACKEND_UP = 0,
 	SS_BACKEND_DRAIN = 1, /* no new connections */
+	SS_BACKEND_DOWN =
+		2, /* the same, for it does not work; unless none does, if so configured */
 };
 
 /* What a packet needs to know of a backend. */
@@ -116,6 +118,8 @@ struct ss_lb_table {
 	__u32 method; /* an ss_method */
 	__u32 flow_id; /* of the service in the map "flows"; 0: it does without */
 	struct ss_addr source; /* of outer headers; the service's IP version */
+	__u32 fail_open; /* 1: if no backend is up, those that are down count as up */
+	__u32 pad;
 	struct ss_lb_backend backend[SS_LB_SERVICE_BACKENDS];
 	__u16 slot[SS_LB_SLOTS + 3]; /* rounded up to 8 bytes */
 	char name[SS_LB_NAME_LEN];
@@ -125,7 +129,7 @@ struct ss_lb_table {
 /* Per backend and processor: what was sent there, and the next hop as last looked up. */
 struct ss_lb_backend_cpu {
 	__u64 syns; /* forwarded, with retries */
-	__u64 retries;
+	__u64 retries; /* of SYNs that were sent to another backend first */
 	__u64 others; /* forwarded packets that are not SYNs */
 	__u64 fresh_until; /* CLOCK_MONOTONIC_COARSE in ns; 0: never looked up */
 	__u64 confirm_at; /* when a packet takes the kernel's way, so that it confirms the neighbour */
@@ -133,7 +137,7 @@ struct ss_lb_backend_cpu {
 	__u8 dmac[6];
 	__u8 smac[6];
 	__u32 owner; /* which backend this is: a hash of its endpoint */
-	__u8 pad[4];
+	__u32 unanswered; /* SYNs that were sent here first, and again: no answer came in time */
 };
 
 #define SS_LB_FLOWS 262144 /* connections that stay on the balancer, in its table of flows */
