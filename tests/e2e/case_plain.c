@@ -74,6 +74,7 @@ static void leaves(struct talk *talk, int fd)
 /* One after the other. */
 static void plain_talks(const struct family *family)
 {
+	long accepted = open_connections("s1", family, PORT_ONE, "accepted");
 	struct talk *stream;
 
 	plain_run(talk_new(family, PORT_ONE, echo_client, echo_server));
@@ -84,6 +85,8 @@ static void plain_talks(const struct family *family)
 	talk_dial_outside(stream);
 	stream_finish(stream);
 	expect_outcome("s1", "server_plain", 4);
+	assert_int_equal(open_connections("s1", family, PORT_ONE, "accepted") - accepted, 4);
+	expect_none_open();
 }
 
 static void plain_cookies(const struct family *family)
