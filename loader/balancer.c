@@ -67,32 +67,11 @@ static int maps_create(const struct pins *pins, struct error *err)
 	return ret;
 }
 
-/* Which families the services have: the kernel must forward those. */
-static int forwarding_check(const struct balancer_config *config, struct error *err)
-{
-	bool v4 = false, v6 = false;
-	int ret = 0;
-
-	for (unsigned i = 0; i < config->services_count; i++) {
-		if (ss_addr_is_v4(&config->services[i].vip.addr))
-			v4 = true;
-		else
-			v6 = true;
-	}
-	for (unsigned i = 0; i < config->interfaces_count && !ret; i++) {
-		if (v4)
-			ret = platform_forwarding(config->interfaces[i], "ipv4", err);
-		if (v6 && !ret)
-			ret = platform_forwarding(config->interfaces[i], "ipv6", err);
-	}
-	return ret;
-}
-
 /* Fills in the sources of outer headers that the configuration leaves to the routes. */
-static int sources_find(const struct balancer_config *config, struct error *err)
+static int sources_find(struct service_config *services, unsigned count, struct error *err)
 {
-	for (unsigned i = 0; i < config->services_count; i++) {
-		struct service_config *service = &config->services[i];
+	for (unsigned i = 0; i < count; i++) {
+		struct service_config *service = &services[i];
 		int ret;
 
 		if (service->method == SS_METHOD_REWRITE || service->source.w[3] ||
@@ -124,6 +103,27 @@ static int reports_apply(const struct lb_maps *maps, const struct balancer_confi
 	return ret ? error_set(err, ret, "cannot write the reports' key: %s", strerror(-ret)) : 0;
 }
 
+/* Which families the services have: the kernel must forward those. */
+static int forwarding_check(const struct balancer_config *config, struct error *err)
+{
+	bool v4 = false, v6 = false;
+	int ret = 0;
+
+	for (unsigned i = 0; i < config->services_count; i++) {
+		if (ss_addr_is_v4(&config->services[i].vip.addr))
+			v4 = true;
+		else
+			v6 = true;
+	}
+	for (unsigned i = 0; i < config->interfaces_count && !ret; i++) {
+		if (v4)
+			ret = platform_forwarding(config->interfaces[i], "ipv4", err);
+		if (v6 && !ret)
+			ret = platform_forwarding(config->interfaces[i], "ipv6", err);
+	}
+	return ret;
+}
+
 /* Services first, so that no packet comes by before they are there. */
 static int balancer_apply(const struct pins *pins, const struct balancer_config *config,
 			  const int *ifindex, struct error *err)
@@ -134,7 +134,7 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	ret = balancer_maps_open(pins, &maps, err);
 	if (ret)
 		return ret;
-	ret = sources_find(config, err);
+	ret = sources_find(config->services, config->services_count, err);
 	if (!ret)
 		ret = reports_apply(&maps, config, err);
 	if (!ret)
@@ -243,6 +243,8 @@ int balancer_change(const struct pins *pins, const char *service,
 		goto out;
 	}
 	ret = services_change(&now, service, configs, change, arg, err);
+	if (!ret) /* of one that had no backend yet */
+		ret = sources_find(configs, now.count, err);
 	if (!ret)
 		ret = lb_services_apply(&maps, configs, now.count, err);
 out:

@@ -191,9 +191,29 @@ static void plain_all(const struct family *family, const char *method)
 	method_end();
 }
 
+/* A service's first backend comes later: by then, where outer headers come from has to be known. */
+static void plain_backend_later(const struct family *family)
+{
+	bool v6 = family->af == AF_INET6;
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "balancer:\n  interfaces: [eth0]\nservices:\n"
+		 "  - {name: later, vip: \"%s\", method: ipip, backends: []}\n",
+		 v6 ? "[fd00:99::1]:81" : "10.99.0.1:81");
+	config_write("later.yaml", text);
+	must("lb", "sidestep balancer up '%s' && sidestep balancer backend add later s1 '%s'",
+	     config_path("later.yaml"), v6 ? "[fd00:1:3::2]:81" : "10.0.3.2:8081");
+	counters_mark();
+	plain_run(talk_new(family, PORT_ONE, echo_client, echo_server));
+	expect_outcome("s1", "server_plain", 1);
+	balancer_load();
+}
+
 void case_plain_ipip(const struct family *family)
 {
 	plain_all(family, "ipip");
+	plain_backend_later(family);
 }
 
 void case_plain_gue(const struct family *family)
