@@ -13,6 +13,8 @@
 
 #include "balancer.skel.h"
 
+#define SKIP_DISPATCHER "LIBXDP_SKIP_DISPATCHER" /* libxdp(3) */
+
 int xdp_attached_ifindex(const char *name)
 {
 	int ifindex;
@@ -151,9 +153,39 @@ static int attach_object(const struct pins *pins, struct bpf_object *object, int
 	return ret;
 }
 
+/* Opens the program and attaches it. */
+static int attach(const struct pins *pins, int ifindex, const char *interface, struct error *err)
+{
+	struct balancer_bpf *skel = balancer_bpf__open();
+	int ret;
+
+	if (!skel)
+		return error_set(err, -errno, "cannot open the XDP program: %s", strerror(errno));
+	ret = pins_use_for_maps(pins, skel->obj, err);
+	if (!ret)
+		ret = attach_object(pins, skel->obj, ifindex, interface, err);
+	balancer_bpf__destroy(skel);
+	return ret;
+}
+
+/*
+ * Kernels from 6.12.6 on refuse a program that makes room in packets, as wrapping them does, in a
+ * dispatcher that does not, as those of older libxdp (Debian 12): it has to have the interface for itself.
+ */
+static int attach_alone(const struct pins *pins, int ifindex, const char *interface,
+			struct error *err)
+{
+	int ret;
+
+	if (setenv(SKIP_DISPATCHER, "1", 1))
+		return error_set(err, -ENOMEM, "out of memory");
+	ret = attach(pins, ifindex, interface, err);
+	(void)unsetenv(SKIP_DISPATCHER);
+	return ret;
+}
+
 int xdp_attach(const struct pins *pins, int ifindex, const char *interface, struct error *err)
 {
-	struct balancer_bpf *skel;
 	enum xdp_attach_mode mode;
 	char name[32];
 	__u32 id;
@@ -165,14 +197,8 @@ int xdp_attach(const struct pins *pins, int ifindex, const char *interface, stru
 		return 0;
 	dispatcher_forget(ifindex, id);
 	pins_unlink(pins, name);
-	skel = balancer_bpf__open();
-	if (!skel)
-		return error_set(err, -errno, "cannot open the XDP program: %s", strerror(errno));
-	ret = pins_use_for_maps(pins, skel->obj, err);
-	if (!ret)
-		ret = attach_object(pins, skel->obj, ifindex, interface, err);
-	balancer_bpf__destroy(skel);
-	return ret;
+	ret = attach(pins, ifindex, interface, err);
+	return ret == -EINVAL ? attach_alone(pins, ifindex, interface, err) : ret;
 }
 
 static void detach(const struct pins *pins, const char *name)
