@@ -185,23 +185,42 @@ int platform_forwarding(const char *interface, const char *family, struct error 
 	return 0;
 }
 
-/* An UDP socket that is connected has its source address, and nothing is sent. */
-int platform_source(const struct ss_addr *to, struct ss_addr *from)
+int platform_udp_connect(const struct ss_endpoint *to, struct ss_addr *from)
 {
-	struct sockaddr_in6 peer = { .sin6_family = AF_INET6, .sin6_port = htons(9) }, own = {};
-	socklen_t len = sizeof(own);
-	int fd, err = 0;
+	bool v4 = ss_addr_is_v4(&to->addr);
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = to->port };
+	struct sockaddr_in four = { .sin_family = AF_INET,
+				    .sin_port = to->port,
+				    .sin_addr.s_addr = to->addr.w[3] };
+	struct sockaddr *address = v4 ? (struct sockaddr *)&four : (struct sockaddr *)&six;
+	socklen_t len = v4 ? sizeof(four) : sizeof(six);
+	int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	memcpy(&peer.sin6_addr, to, sizeof(peer.sin6_addr));
-	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	memcpy(&six.sin6_addr, &to->addr, sizeof(six.sin6_addr));
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (void *)&peer, sizeof(peer)) || getsockname(fd, (void *)&own, &len))
-		err = -errno;
+	if (connect(fd, address, len) || getsockname(fd, address, &len)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	if (v4)
+		*from = ss_addr_v4(four.sin_addr.s_addr);
 	else
-		memcpy(from, &own.sin6_addr, sizeof(*from));
+		memcpy(from, &six.sin6_addr, sizeof(*from));
+	return fd;
+}
+
+int platform_source(const struct ss_addr *to, struct ss_addr *from)
+{
+	struct ss_endpoint discard = { .addr = *to, .port = SS_BE16(9) };
+	int fd = platform_udp_connect(&discard, from);
+
+	if (fd < 0)
+		return fd;
 	close(fd);
-	return err;
+	return 0;
 }
 
 int platform_lock(const char *pin_dir, struct error *err)

@@ -36,6 +36,13 @@ int platform_interfaces(char *const *names, unsigned n, int **out, struct error 
 int platform_forwarding(const char *interface, const char *family, struct error *err);
 
 /*
+ * A UDP socket that is connected to @to, not blocking; *@from: the address that its packets come from,
+ * by this host's routes. Nothing is sent. Returns a file descriptor or a negative errno (-ENETUNREACH:
+ * there is no route).
+ */
+int platform_udp_connect(const struct ss_endpoint *to, struct ss_addr *from);
+
+/*
  * The address *@from that this host's packets to @to come from, by its routes. Returns 0 or a
  * negative errno (-ENETUNREACH: there is no route).
  */

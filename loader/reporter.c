@@ -10,7 +10,6 @@
 #include "reporter.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +23,7 @@
 
 #include "address.h"
 #include "host.h"
+#include "platform.h"
 #include "report.h"
 
 struct reporter {
@@ -80,34 +80,6 @@ static void add_open(const struct ss_served_at *at, const struct ss_open *open, 
 			r->entry[i].open = SS_BE32(open->open > 0 ? (__u32)open->open : 0);
 }
 
-/* A socket to @balancer, and in *@from the address that its packets come from; or a negative errno. */
-static int balancer_connect(const struct ss_endpoint *balancer, struct ss_addr *from)
-{
-	bool v4 = ss_addr_is_v4(&balancer->addr);
-	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = balancer->port };
-	struct sockaddr_in four = { .sin_family = AF_INET,
-				    .sin_port = balancer->port,
-				    .sin_addr.s_addr = balancer->addr.w[3] };
-	struct sockaddr *address = v4 ? (struct sockaddr *)&four : (struct sockaddr *)&six;
-	socklen_t len = v4 ? sizeof(four) : sizeof(six);
-	int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	memcpy(&six.sin6_addr, &balancer->addr, sizeof(six.sin6_addr));
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, address, len) || getsockname(fd, address, &len)) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	if (v4)
-		*from = ss_addr_v4(four.sin_addr.s_addr);
-	else
-		memcpy(from, &six.sin6_addr, sizeof(*from));
-	return fd;
-}
-
 /* Sends the services of @balancer's IP version, in as many datagrams as it takes: mostly one. */
 static int balancer_report(struct reporter *r, const struct ss_endpoint *balancer)
 {
@@ -115,7 +87,7 @@ static int balancer_report(struct reporter *r, const struct ss_endpoint *balance
 	struct report_buf buf;
 	struct ss_addr from;
 	unsigned n = 0;
-	int err = 0, fd = balancer_connect(balancer, &from);
+	int err = 0, fd = platform_udp_connect(balancer, &from);
 
 	if (fd < 0)
 		return fd;
