@@ -402,10 +402,27 @@ static int host_convert(const struct place *at, const struct raw_host *raw,
 	return host->cgroup ? 0 : fail_memory(at);
 }
 
+const char *const config_schedulers[] = {
+#define NAME(id, name, hashed, choose, fill) name,
+	SS_SCHEDULERS(NAME)
+#undef NAME
+};
+
+const char *const config_methods[] = {
+#define NAME(id, name) name,
+	SS_METHODS(NAME)
+#undef NAME
+};
+
+const char *const config_states[] = {
+	[SS_BACKEND_UP] = "up",
+	[SS_BACKEND_DRAIN] = "drain",
+	[SS_BACKEND_DOWN] = "down",
+};
+
 static int backend_convert(const struct place *at, const struct raw_backend *raw,
 			   const struct ss_endpoint *vip, struct backend_config *out)
 {
-	static const char *const states[] = { "up", "drain", "down" };
 	const struct place *address = AT_KEY(at, "address");
 	bool v4 = ss_addr_is_v4(&vip->addr);
 	unsigned state = SS_BACKEND_UP;
@@ -419,7 +436,8 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 		ret = number_convert(AT_KEY(at, "weight"), raw->weight, 0, CONFIG_WEIGHT_MAX,
 				     &out->weight);
 	if (!ret)
-		ret = choice_convert(AT_KEY(at, "state"), raw->state, states, 3, &state);
+		ret = choice_convert(AT_KEY(at, "state"), raw->state, config_states, CONFIG_STATES,
+				     &state);
 	if (ret)
 		return ret;
 	out->state = state;
@@ -457,18 +475,9 @@ static int backends_convert(const struct place *at, const struct raw_service *ra
 	return ret;
 }
 
-#define METHOD_TEXT(name, text) text,
-static const char *const methods[] = { SS_METHODS(METHOD_TEXT) };
-#undef METHOD_TEXT
-
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
-	static const char *const schedulers[] = {
-#define NAME(id, name, hashed, choose, fill) name,
-		SS_SCHEDULERS(NAME)
-#undef NAME
-	};
 	static const char *const yes_no[] = { "yes", "no" };
 	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0, closed = 1;
 	int ret;
@@ -477,11 +486,11 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (!ret)
 		ret = endpoint_convert(AT_KEY(at, "vip"), raw->vip, &out->vip);
 	if (!ret)
-		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, schedulers,
+		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, config_schedulers,
 				     SS_SCHED_MAX, &scheduler);
 	if (!ret)
-		ret = choice_convert(AT_KEY(at, "method"), raw->method, methods, SS_METHOD_MAX,
-				     &method);
+		ret = choice_convert(AT_KEY(at, "method"), raw->method, config_methods,
+				     SS_METHOD_MAX, &method);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "flow_table"), raw->flow_table, yes_no, 2,
 				     &without);

@@ -19,6 +19,12 @@
 #define CONFIG_WEIGHT_MAX 65535
 #define CONFIG_REPORT_MS_DEFAULT 1000
 
+/* What the configuration, and status, call schedulers, methods and states of backends. */
+#define CONFIG_STATES 3
+extern const char *const config_schedulers[SS_SCHED_MAX];
+extern const char *const config_methods[SS_METHOD_MAX];
+extern const char *const config_states[CONFIG_STATES]; /* by enum ss_backend_state */
+
 /* How TC programs are attached. */
 enum tc_attach {
 	TC_ATTACH_AUTO, /* TCX where the kernel has it, else clsact */

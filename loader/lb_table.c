@@ -139,27 +139,15 @@ void service_config_done(struct service_config *service)
 
 const char *scheduler_name(enum ss_scheduler scheduler)
 {
-	static const char *const names[] = {
-#define NAME(id, name, hashed, choose, fill) name,
-		SS_SCHEDULERS(NAME)
-#undef NAME
-	};
-
-	return scheduler < SS_SCHED_MAX ? names[scheduler] : "?";
-}
-
-const char *backend_state_name(enum ss_backend_state state)
-{
-	static const char *const names[] = { "up", "drain", "down" };
-
-	return state < sizeof(names) / sizeof(*names) ? names[state] : "?";
+	return scheduler < SS_SCHED_MAX ? config_schedulers[scheduler] : "?";
 }
 
 const char *method_name(enum ss_method method)
 {
-#define METHOD_TEXT(name, text) text,
-	static const char *const names[] = { SS_METHODS(METHOD_TEXT) };
-#undef METHOD_TEXT
+	return method < SS_METHOD_MAX ? config_methods[method] : "?";
+}
 
-	return method < SS_METHOD_MAX ? names[method] : "?";
+const char *backend_state_name(enum ss_backend_state state)
+{
+	return state < CONFIG_STATES ? config_states[state] : "?";
 }
