@@ -197,17 +197,24 @@ static __always_inline void count_unanswered(const struct ss_lb_table *table, __
 		state->unanswered++;
 }
 
+/* The backend that the scheduler of @table has for @p. If it comes again, that is its second choice. */
+static __always_inline const struct ss_lb_backend *
+balance_choose(struct ss_lb_table *table, const struct packet *p, enum kind kind)
+{
+	__u64 hash = choice_hash(table, p);
+
+	if (kind == KIND_RETRY)
+		count_unanswered(table, hash);
+	return pick(table, hash, kind == KIND_RETRY);
+}
+
 /* The backend for a SYN with a request: nothing is remembered, but where a second choice went. */
 static __always_inline const struct ss_lb_backend *
 balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind)
 {
-	const struct ss_lb_backend *backend;
-	__u64 hash = choice_hash(table, p);
+	const struct ss_lb_backend *backend = balance_choose(table, p, kind);
 	struct ss_lb_flow_key key;
 
-	if (kind == KIND_RETRY)
-		count_unanswered(table, hash);
-	backend = pick(table, hash, kind == KIND_RETRY);
 	if (!table->flow_id || !backend)
 		return backend;
 	if (kind == KIND_REQUEST) {
@@ -249,7 +256,7 @@ balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kin
 		return &flow->backend;
 	if (!is_known_by(table, kind))
 		return NULL;
-	backend = pick(table, choice_hash(table, p), 0);
+	backend = balance_choose(table, p, kind);
 	if (!backend || !table->flow_id)
 		return backend;
 	if (kind == KIND_OTHER)
@@ -266,12 +273,11 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 				      struct ss_lb_backend_cpu *hop)
 {
 	struct ss_addr client = packet_client(p);
-	__u64 hash = packet_hash(p);
 	int action;
 
 	if (!decrement_ttl(p))
 		return drop(SS_LB_drop_ttl);
-	if (encapsulate(ctx, p, table->method, &table->source, &backend->endpoint.addr, hash))
+	if (encapsulate(ctx, p, table->method, &table->source, &backend->endpoint.addr))
 		return drop(SS_LB_error_helper);
 	action = balance_forward(ctx, p, hop);
 	if (action == XDP_PASS)
@@ -286,12 +292,8 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *p, enum kind kind,
 				struct nat_work *w)
 {
-	__u64 hash = choice_hash(table, p);
-	const struct ss_lb_backend *backend;
+	const struct ss_lb_backend *backend = balance_choose(table, p, kind);
 
-	if (kind == KIND_RETRY)
-		count_unanswered(table, hash);
-	backend = pick(table, hash, kind == KIND_RETRY);
 	if (!backend)
 		return -SS_LB_drop_no_backend;
 	w->nat.client = w->client;

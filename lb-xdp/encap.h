@@ -16,6 +16,7 @@
 #include <sidestep/lb.h>
 
 #include "parse.h"
+#include "pick.h"
 
 #define IPV4_DONT_FRAGMENT SS_BE16(0x4000)
 #define ENCAP_TTL 64
@@ -84,11 +85,10 @@ static __always_inline void outer_udp(struct ss_udp *udp, const struct encap *e)
 	};
 }
 
-static __always_inline void encap_plan(const struct packet *p, enum ss_method method, __u64 hash,
+static __always_inline void encap_plan(const struct packet *p, enum ss_method method,
 				       struct encap *e)
 {
 	e->gue = method == SS_METHOD_GUE;
-	e->sport = SS_BE16(SS_GUE_SOURCE_PORTS | (hash & 0x3fff));
 	if (p->is_ip6) {
 		e->room = sizeof(struct ipv6hdr);
 		e->inner = SS_BE16(p->ip6->payload_len) + sizeof(struct ipv6hdr);
@@ -98,8 +98,10 @@ static __always_inline void encap_plan(const struct packet *p, enum ss_method me
 		e->inner = SS_BE16(p->ip4->tot_len);
 		e->tos = p->ip4->tos;
 	}
-	if (e->gue)
+	if (e->gue) {
 		e->room += sizeof(struct ss_udp);
+		e->sport = SS_BE16(SS_GUE_SOURCE_PORTS | (packet_hash(p) & 0x3fff));
+	}
 }
 
 /*
@@ -134,16 +136,15 @@ static __always_inline int encap_room(struct xdp_md *ctx, struct packet *p, cons
 }
 
 /*
- * Wraps @p for @to, from @from; @hash: of its connection. Afterwards @p's IP header is the outer one,
+ * Wraps @p for @to, from @from. Afterwards @p's IP header is the outer one,
  * and there is none of TCP. Returns 0, or -1 if there is no room before the frame.
  */
 static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *p, enum ss_method method,
-				       const struct ss_addr *from, const struct ss_addr *to,
-				       __u64 hash)
+				       const struct ss_addr *from, const struct ss_addr *to)
 {
 	struct encap e = {};
 
-	encap_plan(p, method, hash, &e);
+	encap_plan(p, method, &e);
 	if (encap_room(ctx, p, &e))
 		return -1;
 	p->own_source = 1;

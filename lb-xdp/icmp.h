@@ -5,8 +5,8 @@
  * A server that answers with the service's address is told so, and by nobody else, that its packets
  * are too large for the path to a client: its path MTU discovery depends on these errors. They go
  * to the backend that gets the connection's packets, where the host programs give the quote the
- * addresses that the server's kernel knows. No more than a hash says which backend that is: of a
- * connection whose SYN was sent again, the error may reach another server, which ignores it.
+ * addresses that the server's kernel knows. Of a redirected connection no more than a hash says which
+ * backend that is: if the backends have changed, another server gets the error, and ignores it.
  */
 #ifndef SIDESTEP_LB_ICMP_H
 #define SIDESTEP_LB_ICMP_H
