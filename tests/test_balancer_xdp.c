@@ -27,6 +27,7 @@
 #include "address.h"
 #include "balancer.skel.h"
 #include "lb_maps.h"
+#include "lb_skel.h"
 #include "map_sync.h"
 #include "packet.h"
 #include "progrun.h"
@@ -2492,15 +2493,7 @@ static int load(void **state)
 	if (!skel)
 		return -1;
 	prog = bpf_program__fd(skel->progs.sidestep_lb);
-	maps = (struct lb_maps){
-		.services = bpf_map__fd(skel->maps.services),
-		.tables = bpf_map__fd(skel->maps.tables),
-		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
-		.reporters = bpf_map__fd(skel->maps.reporters),
-		.loads = bpf_map__fd(skel->maps.loads),
-		.report_rules = bpf_map__fd(skel->maps.report_rules),
-		.counters = bpf_map__fd(skel->maps.counters),
-	};
+	maps = LB_MAPS_OF(skel);
 	counters.fd = maps.counters;
 	return 0;
 }

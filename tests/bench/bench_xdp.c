@@ -24,6 +24,7 @@
 #include "bench.skel.h"
 #include "figure.h"
 #include "lb_maps.h"
+#include "../lb_skel.h"
 #include "../packet.h"
 
 #define ROUNDS_MAX 99
@@ -221,14 +222,7 @@ static void loads_fill(const struct lb_maps *maps)
 
 static void setup(struct bench_bpf *skel)
 {
-	struct lb_maps maps = {
-		.services = bpf_map__fd(skel->maps.services),
-		.tables = bpf_map__fd(skel->maps.tables),
-		.backend_cpu = bpf_map__fd(skel->maps.backend_cpu),
-		.reporters = bpf_map__fd(skel->maps.reporters),
-		.loads = bpf_map__fd(skel->maps.loads),
-		.report_rules = bpf_map__fd(skel->maps.report_rules),
-	};
+	struct lb_maps maps = LB_MAPS_OF(skel);
 	static const struct {
 		const char *vip;
 		enum ss_scheduler scheduler;

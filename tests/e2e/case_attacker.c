@@ -90,6 +90,23 @@ static void beside_finish(const struct family *family, struct talk *beside)
 	expect_outcome("s1", "server_direct", 1);
 }
 
+/* The transfer goes on, and what comes by for @port on @link is seen, and not delivered. */
+static struct talk *attack_begin(const struct family *family, const char *link, unsigned port)
+{
+	struct talk *beside = beside_begin(family);
+
+	hold(port);
+	wire_begin(link, port);
+	return beside;
+}
+
+static void attack_end(const struct family *family, struct talk *beside)
+{
+	wire_end();
+	release();
+	beside_finish(family, beside);
+}
+
 static void reset_receive(struct talk *talk, int fd)
 {
 	ssize_t n;
@@ -311,10 +328,8 @@ static void answer_unasked(const struct family *family)
 
 void case_forged_grants(const struct family *family)
 {
-	struct talk *beside = beside_begin(family);
+	struct talk *beside = attack_begin(family, "to-c1", PORT_NOBODY);
 
-	hold(PORT_NOBODY);
-	wire_begin("to-c1", PORT_NOBODY);
 	for (size_t i = 0; i < sizeof(answers) / sizeof(*answers); i++)
 		answer_run(family, &answers[i]);
 	answer_wrong_ack(family, -1);
@@ -322,9 +337,7 @@ void case_forged_grants(const struct family *family)
 	answer_wrong_ack(family, 1 << 30);
 	answer_refusals(family);
 	answer_unasked(family);
-	wire_end();
-	release();
-	beside_finish(family, beside);
+	attack_end(family, beside);
 }
 
 /* --- a SYN-ACK that comes again, but is not the same -------------------------------------------- */
@@ -505,14 +518,10 @@ static void ask_in_between(const struct family *family)
 
 void case_forged_requests(const struct family *family)
 {
-	struct talk *beside = beside_begin(family);
+	struct talk *beside = attack_begin(family, "to-s1", PORT_ATTACKER);
 
-	hold(PORT_ATTACKER);
-	wire_begin("to-s1", PORT_ATTACKER);
 	for (size_t i = 0; i < sizeof(asks) / sizeof(*asks); i++)
 		ask_run(family, &asks[i]);
 	ask_in_between(family);
-	wire_end();
-	release();
-	beside_finish(family, beside);
+	attack_end(family, beside);
 }

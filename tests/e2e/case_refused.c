@@ -11,15 +11,6 @@
 
 #define AT_ONCE_MS 900 /* less than one SYN retransmission */
 
-static void refused_client(void *arg)
-{
-	struct talk *talk = arg;
-	long begin = now_ms();
-
-	NEED(tcp_dial(talk) < 0 && errno == ECONNREFUSED);
-	talk->counts[0] = now_ms() - begin;
-}
-
 /* Returns how long connect() took, in ms. */
 static unsigned refused_ms(const struct family *family, bool direct)
 {

@@ -155,6 +155,13 @@ void balancer_load(void)
 	must("lb", "sidestep balancer up '%s'", config_path(CONFIG_BALANCER));
 }
 
+void balancer_load_method(const char *method)
+{
+	must(NULL, "sed -E 's/name: ((one|other|many)6?),/name: \\1, method: %s,/' '%s' >'%s'",
+	     method, config_path(CONFIG_BALANCER), config_path("method.yaml"));
+	must("lb", "sidestep balancer up '%s'", config_path("method.yaml"));
+}
+
 /* As the testbed comes first, then with what the tests add: the second time is a change. */
 void programs_load(void)
 {

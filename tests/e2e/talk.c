@@ -161,6 +161,15 @@ void vain_client(void *arg)
 	close(fd);
 }
 
+void refused_client(void *arg)
+{
+	struct talk *talk = arg;
+	long begin = now_ms();
+
+	NEED(tcp_dial(talk) < 0 && errno == ECONNREFUSED);
+	talk->counts[0] = now_ms() - begin;
+}
+
 /* --- data ------------------------------------------------------------------------------------- */
 
 static void pattern_fill(uint64_t *to, unsigned seed, unsigned long from, size_t words)

@@ -102,6 +102,7 @@ int tcp_accept(int listener);
 int tcp_dial(const struct talk *talk); /* -1 with errno if that fails */
 int tcp_dial_begin(const struct talk *talk, const char *vip); /* does not wait; not blocking */
 void vain_client(void *arg); /* of a child: dials, and gets no answer */
+void refused_client(void *arg); /* the same, but refused; counts[0]: after how many milliseconds */
 void set_timeout(int fd, int option, int ms); /* SO_RCVTIMEO or SO_SNDTIMEO */
 
 /* Bytes that depend on @seed and on their place, and a check that they are those. */
