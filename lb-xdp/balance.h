@@ -21,6 +21,7 @@
 #include "pick.h"
 #include "report.h"
 #include "request.h"
+#include "table.h"
 
 static __always_inline int drop(enum ss_lb_counter reason)
 {
@@ -99,9 +100,9 @@ static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, e
 }
 
 /* Can packets other than SYNs be sent on without anything known of their connection? */
-static __always_inline int is_hashed(const struct ss_lb_table *table)
+static __always_inline int is_hashed(const struct table *table)
 {
-	return ss_scheduler_is_hash(table->scheduler);
+	return ss_scheduler_is_hash(table->head->scheduler);
 }
 
 /* A next hop for one packet: for clients, of which there are too many to keep one for each. */
@@ -120,7 +121,7 @@ static __always_inline struct ss_lb_backend_cpu *hop_once(void)
 /* What is kept of @backend, counters and next hop; NULL: nothing can be. */
 static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_lb_backend *backend)
 {
-	struct ss_lb_backend_cpu *state = bpf_map_lookup_elem(&backend_cpu, &backend->id);
+	struct ss_lb_backend_cpu *state = backend_cpu_of(backend->id);
 
 	if (!state || state->owner == backend->owner)
 		return state;
@@ -128,13 +129,13 @@ static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_l
 }
 
 /* Who has the connection that an ICMP error is about. */
-static __always_inline const struct ss_lb_backend *quoted_backend(struct ss_lb_table *table,
+static __always_inline const struct ss_lb_backend *quoted_backend(const struct table *table,
 								  const struct ss_flow *quoted)
 {
 	struct ss_lb_flow_key key = flow_key(table, &quoted->remote.addr, quoted->remote.port);
 	const struct ss_lb_flow *flow = NULL;
 
-	if (table->flow_id)
+	if (table->head->flow_id)
 		flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow)
 		return &flow->backend;
@@ -147,7 +148,7 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	const struct ss_lb_backend *backend;
 	struct ss_lb_backend_cpu *state;
 	struct ss_flow quoted = {};
-	struct ss_lb_table *table;
+	struct table found, *table = &found;
 	int action;
 
 	if (is_echo_request(p) && service_address(p)) {
@@ -157,10 +158,9 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	}
 	if (!icmp_quote(p, &quoted))
 		return XDP_PASS;
-	table = service_table(&quoted.local);
-	if (!table)
+	if (!table_find(&quoted.local, table))
 		return XDP_PASS;
-	if (table->method == SS_METHOD_NAT)
+	if (table->head->method == SS_METHOD_NAT)
 		return drop(SS_LB_drop_no_state);
 	backend = quoted_backend(table, &quoted);
 	if (!backend)
@@ -188,10 +188,10 @@ static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct pa
 }
 
 /* A SYN of @hash has come again: who got it first has not answered, or its answer was lost. */
-static __always_inline void count_unanswered(const struct ss_lb_table *table, __u64 hash)
+static __always_inline void count_unanswered(const struct table *table, __u64 hash)
 {
-	__u32 id = table->active ? first_choice(table, hash) : NO_BACKEND;
-	struct ss_lb_backend_cpu *state = bpf_map_lookup_elem(&backend_cpu, &id);
+	__u32 id = table->head->active ? first_choice(table, hash) : NO_BACKEND;
+	struct ss_lb_backend_cpu *state = backend_cpu_of(id);
 
 	if (state)
 		state->unanswered++;
@@ -199,7 +199,7 @@ static __always_inline void count_unanswered(const struct ss_lb_table *table, __
 
 /* The backend that the scheduler of @table has for @p. If it comes again, that is its second choice. */
 static __always_inline const struct ss_lb_backend *
-balance_choose(struct ss_lb_table *table, const struct packet *p, enum kind kind)
+balance_choose(const struct table *table, const struct packet *p, enum kind kind)
 {
 	__u64 hash = choice_hash(table, p);
 
@@ -210,12 +210,12 @@ balance_choose(struct ss_lb_table *table, const struct packet *p, enum kind kind
 
 /* The backend for a SYN with a request: nothing is remembered, but where a second choice went. */
 static __always_inline const struct ss_lb_backend *
-balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind)
+balance_asking(const struct table *table, const struct packet *p, enum kind kind)
 {
 	const struct ss_lb_backend *backend = balance_choose(table, p, kind);
 	struct ss_lb_flow_key key;
 
-	if (!table->flow_id || !backend)
+	if (!table->head->flow_id || !backend)
 		return backend;
 	if (kind == KIND_REQUEST) {
 		flow_forget(table, p);
@@ -230,9 +230,10 @@ balance_asking(struct ss_lb_table *table, const struct packet *p, enum kind kind
  * Is there a way to find, for a packet of @kind, the backend of its connection, and for what follows
  * it? If nothing is hashed, plain SYNs want to be remembered, and packets behind them known.
  */
-static __always_inline int is_known_by(const struct ss_lb_table *table, enum kind kind)
+static __always_inline int is_known_by(const struct table *table, enum kind kind)
 {
-	return is_asking(kind) || is_hashed(table) || (kind == KIND_PLAIN_SYN && table->flow_id);
+	return is_asking(kind) || is_hashed(table) ||
+	       (kind == KIND_PLAIN_SYN && table->head->flow_id);
 }
 
 /* Is a packet of @kind one of the connection that @flow knows? Else a new one has its place. */
@@ -243,21 +244,21 @@ static __always_inline int flow_goes_on(const struct ss_lb_flow *flow, enum kind
 
 /* The backend for a packet of a connection that stays on the balancer; NULL: there is none. */
 static __noinline const struct ss_lb_backend *
-balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kind)
+balance_staying(const struct table *table, const struct packet *p, enum kind kind)
 {
 	const struct ss_lb_backend *backend;
 	struct ss_lb_flow *flow = NULL;
 	struct ss_lb_flow_key key;
 
 	key = packet_flow_key(table, p);
-	if (table->flow_id)
+	if (table->head->flow_id)
 		flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && flow_goes_on(flow, kind))
 		return &flow->backend;
 	if (!is_known_by(table, kind))
 		return NULL;
 	backend = balance_choose(table, p, kind);
-	if (!backend || !table->flow_id)
+	if (!backend || !table->head->flow_id)
 		return backend;
 	if (kind == KIND_OTHER)
 		flow_adopt(table, &key, backend);
@@ -268,7 +269,7 @@ balance_staying(struct ss_lb_table *table, const struct packet *p, enum kind kin
 
 /* @p goes to @backend in an outer header. */
 static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
-				      const struct ss_lb_table *table,
+				      const struct table *table,
 				      const struct ss_lb_backend *backend,
 				      struct ss_lb_backend_cpu *hop)
 {
@@ -277,11 +278,11 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 
 	if (!decrement_ttl(p))
 		return drop(SS_LB_drop_ttl);
-	if (encapsulate(ctx, p, table->method, &table->source, &backend->endpoint.addr))
+	if (encapsulate(ctx, p, table->head->method, &table->head->source, &backend->endpoint.addr))
 		return drop(SS_LB_error_helper);
 	action = balance_forward(ctx, p, hop);
 	if (action == XDP_PASS)
-		encap_as_client(p, &table->source, &client);
+		encap_as_client(p, &table->head->source, &client);
 	return action;
 }
 
@@ -289,7 +290,7 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
  * The SYN @p begins a connection by nat: its backend and its port are those of w->flow from now on.
  * Returns 0, or the counter that says why there is no such connection, negated.
  */
-static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *p, enum kind kind,
+static __noinline int nat_begin(const struct table *table, const struct packet *p, enum kind kind,
 				struct nat_work *w)
 {
 	const struct ss_lb_backend *backend = balance_choose(table, p, kind);
@@ -300,7 +301,7 @@ static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *
 	w->nat.service = p->dst;
 	w->nat.used = bpf_ktime_get_coarse_ns();
 	w->nat.seen = 0;
-	w->ends.local.addr = table->source;
+	w->ends.local.addr = table->head->source;
 	w->ends.remote = backend->endpoint;
 	if (nat_take(&w->ends, &w->nat, packet_hash(p)))
 		return -SS_LB_drop_no_port;
@@ -311,7 +312,7 @@ static __noinline int nat_begin(struct ss_lb_table *table, const struct packet *
 }
 
 /* Finds the connection of @p, or begins it: w->flow. Returns 0, or a counter, negated. */
-static __noinline int nat_flow(struct ss_lb_table *table, const struct packet *p, enum kind kind,
+static __noinline int nat_flow(const struct table *table, const struct packet *p, enum kind kind,
 			       struct nat_work *w)
 {
 	struct ss_lb_flow *known;
@@ -332,7 +333,7 @@ static __noinline int nat_flow(struct ss_lb_table *table, const struct packet *p
  * A packet to a service whose method is nat. The kernel would forward none from its own address: what it
  * gets, to find the neighbour by, is a RST from the client, which no server answers.
  */
-static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, struct ss_lb_table *table,
+static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const struct table *table,
 				  enum kind kind)
 {
 	struct nat_work *w = nat_work_get();
@@ -347,7 +348,7 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, struct s
 	state = backend_state(&w->flow.backend);
 	if (!state)
 		return drop(SS_LB_error_map);
-	w->ends.local.addr = table->source;
+	w->ends.local.addr = table->head->source;
 	w->ends.local.port = w->flow.nat_port;
 	w->ends.remote = w->flow.backend.endpoint;
 	nat_to_server(p, &w->ends);
@@ -406,7 +407,7 @@ static __always_inline int balance(struct xdp_md *ctx)
 	enum parse_result parsed = parse_frame(ctx, &p);
 	const struct ss_lb_backend *backend;
 	struct ss_lb_backend_cpu *state;
-	struct ss_lb_table *table;
+	struct table found, *table = &found;
 	enum kind kind;
 	int action;
 
@@ -416,14 +417,13 @@ static __always_inline int balance(struct xdp_md *ctx)
 		return balance_udp(ctx, &p);
 	if (parsed != PARSE_TCP)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
-	table = service_table(&p.dst);
-	if (!table)
+	if (!table_find(&p.dst, table))
 		return balance_return(ctx, &p);
 
 	kind = packet_kind(ctx, &p);
-	if (table->method == SS_METHOD_NAT)
+	if (table->head->method == SS_METHOD_NAT)
 		return balance_nat(ctx, &p, table, kind);
-	if (kind == KIND_PLAIN_SYN && table->method == SS_METHOD_REWRITE)
+	if (kind == KIND_PLAIN_SYN && table->head->method == SS_METHOD_REWRITE)
 		return drop(SS_LB_drop_no_request);
 	backend = is_asking(kind) ? balance_asking(table, &p, kind)
 				  : balance_staying(table, &p, kind);
@@ -433,7 +433,7 @@ static __always_inline int balance(struct xdp_md *ctx)
 	if (!state)
 		return drop(SS_LB_error_map);
 
-	if (!is_asking(kind) && table->method != SS_METHOD_REWRITE) {
+	if (!is_asking(kind) && table->head->method != SS_METHOD_REWRITE) {
 		action = balance_wrapped(ctx, &p, table, backend, state);
 	} else {
 		rewrite_destination(&p, &backend->endpoint);

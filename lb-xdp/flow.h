@@ -20,15 +20,15 @@
 #define FLOW_SYN_NS (2 * NSEC_PER_SEC)
 
 /* The key of @client's connection from @port to the service of @table. */
-static __always_inline struct ss_lb_flow_key flow_key(const struct ss_lb_table *table,
+static __always_inline struct ss_lb_flow_key flow_key(const struct table *table,
 						      const struct ss_addr *client, __be16 port)
 {
 	return (struct ss_lb_flow_key){ .client = *client,
 					.port = port,
-					.service = table->flow_id };
+					.service = table->head->flow_id };
 }
 
-static __always_inline struct ss_lb_flow_key packet_flow_key(const struct ss_lb_table *table,
+static __always_inline struct ss_lb_flow_key packet_flow_key(const struct table *table,
 							     const struct packet *p)
 {
 	struct ss_addr client = packet_client(p);
@@ -52,11 +52,10 @@ static __noinline void flow_write(const struct ss_lb_flow_key *key,
 }
 
 /* The same for a packet that is no SYN: the connection may be one that asked. */
-static __always_inline void flow_adopt(const struct ss_lb_table *table,
-				       const struct ss_lb_flow_key *key,
+static __always_inline void flow_adopt(const struct table *table, const struct ss_lb_flow_key *key,
 				       const struct ss_lb_backend *backend)
 {
-	__u32 index = table->index, *asked = bpf_map_lookup_elem(&flows_asked, &index);
+	__u32 index = table->head->index, *asked = bpf_map_lookup_elem(&flows_asked, &index);
 
 	if (asked && !*asked)
 		*asked = 1;
@@ -64,9 +63,9 @@ static __always_inline void flow_adopt(const struct ss_lb_table *table,
 }
 
 /* The SYN @p asks: nothing that an earlier connection left may touch the new one's packets. */
-static __always_inline void flow_forget(const struct ss_lb_table *table, const struct packet *p)
+static __always_inline void flow_forget(const struct table *table, const struct packet *p)
 {
-	__u32 index = table->index, *asked = bpf_map_lookup_elem(&flows_asked, &index);
+	__u32 index = table->head->index, *asked = bpf_map_lookup_elem(&flows_asked, &index);
 	struct ss_lb_flow_key key;
 
 	if (!asked || !*asked)

@@ -14,8 +14,9 @@
 #define SIDESTEP_LB_LOAD_H
 
 #include "maps.h"
+#include "table.h"
 
-_Static_assert((SS_LB_BACKENDS & (SS_LB_BACKENDS - 1)) == 0, "an id is some bits of a choice");
+_Static_assert((SS_LB_IDS & (SS_LB_IDS - 1)) == 0, "an id is some bits of a choice");
 
 #define LEAST_SAMPLE 16 /* backends that are compared by least connections */
 #define POWER_SAMPLE 2
@@ -26,25 +27,25 @@ struct candidate {
 	__u32 index;
 	__u32 id;
 	__u32 weight;
-	__u64 connections; /* with the one that is to come */
+	__u32 connections; /* with the one that is to come */
 };
 
 /* Looks at the backend at @index into *@out. Returns 0 if its load is not known. */
-static __always_inline int candidate_read(const struct ss_lb_table *table, __u32 index, __u64 now,
+static __always_inline int candidate_read(const struct table *table, __u32 index, __u64 now,
 					  struct candidate *out)
 {
+	const struct ss_lb_backend *backend = table_backend(table, index);
 	const struct ss_lb_load *load;
 
-	barrier_var(index);
-	if (index >= SS_LB_SERVICE_BACKENDS)
+	if (!backend)
 		return 0;
 	out->index = index;
-	out->id = table->backend[index].id;
-	out->weight = table->info[index].weight;
+	out->id = backend->id;
+	out->weight = backend->weight;
 	load = bpf_map_lookup_elem(&loads, &out->id);
 	if (!load)
 		return 0;
-	out->connections = (__u64)load->open + load->sent + 1;
+	out->connections = load->open + load->sent + 1;
 	return now < load->fresh_until;
 }
 
@@ -60,7 +61,7 @@ static __always_inline void load_sent(__u32 id)
 /* Has @a less to do than @b, for its weight? */
 static __always_inline int is_less(const struct candidate *a, const struct candidate *b)
 {
-	return a->connections * b->weight < b->connections * a->weight;
+	return (__u64)a->connections * b->weight < (__u64)b->connections * a->weight;
 }
 
 /*
@@ -74,15 +75,15 @@ static __always_inline __u32 *choice_slot(__u64 hash)
 	return bpf_map_lookup_elem(&choices, &slot);
 }
 
-#define CHOICE_TAG(hash) ((__u32)((hash) >> 32) & ~(SS_LB_BACKENDS - 1U))
+#define CHOICE_TAG(hash) ((__u32)((hash) >> 32) & ~(SS_LB_IDS - 1U))
 
 static __always_inline __u32 choice_recall(__u64 hash)
 {
 	__u32 *choice = choice_slot(hash);
 
-	if (!choice || (*choice & ~(SS_LB_BACKENDS - 1U)) != CHOICE_TAG(hash))
+	if (!choice || (*choice & ~(SS_LB_IDS - 1U)) != CHOICE_TAG(hash))
 		return NO_BACKEND;
-	return *choice & (SS_LB_BACKENDS - 1);
+	return *choice & (SS_LB_IDS - 1);
 }
 
 static __always_inline void choice_remember(__u64 hash, __u32 id)

@@ -17,22 +17,27 @@
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2 * SS_LB_SERVICES);
+	__uint(max_entries, 2 * SS_LB_TABLES);
 	__type(key, struct ss_endpoint);
 	__type(value, __u32);
 } services SEC(".maps");
 
+/*
+ * As long as its service needs. User space writes it through a mapping, and no more once packets can
+ * see it.
+ */
 struct ss_lb_table_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32)); /* clang 14 leaves an inner map's value type unfinished */
-	__uint(value_size, sizeof(struct ss_lb_table));
+	__uint(value_size, sizeof(union ss_lb_block));
 };
 
 /* One inner map a service, replaced as a whole by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SS_LB_SERVICES);
+	__uint(max_entries, SS_LB_TABLES);
 	__type(key, __u32);
 	__array(values, struct ss_lb_table_map);
 } tables SEC(".maps");
@@ -40,7 +45,7 @@ struct {
 /* Round robin: whose turn it is, by service. Written by the program, one count a processor. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SS_LB_SERVICES);
+	__uint(max_entries, SS_LB_TABLES);
 	__type(key, __u32);
 	__type(value, __u32);
 } turns SEC(".maps");
@@ -63,7 +68,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SS_LB_SERVICES);
+	__uint(max_entries, SS_LB_TABLES);
 	__type(key, __u32);
 	__type(value, __u32);
 } flows_asked SEC(".maps");
@@ -113,18 +118,29 @@ struct {
 	__type(value, struct ss_lb_backend_cpu);
 } hop_once_cpu SEC(".maps");
 
-/* By backend id: counters and next hop. Written by the program; user space zeroes new ones. */
-struct {
+struct ss_lb_backend_cpu_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SS_LB_BACKENDS);
+	__uint(max_entries, SS_LB_ID_GROUP);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct ss_lb_backend_cpu));
+};
+
+/*
+ * By backend id / SS_LB_ID_GROUP, then the rest: counters and next hop. Written by the program; user
+ * space zeroes new ones, and adds inner maps as more ids are in use.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SS_LB_IDS / SS_LB_ID_GROUP);
 	__type(key, __u32);
-	__type(value, struct ss_lb_backend_cpu);
+	__array(values, struct ss_lb_backend_cpu_map);
 } backend_cpu SEC(".maps");
 
 /* Whose report is about which backend: its id. User space writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, SS_LB_BACKENDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* most balancers have few */
+	__uint(max_entries, SS_LB_IDS);
 	__type(key, struct ss_lb_reporter);
 	__type(value, __u32);
 } reporters SEC(".maps");
@@ -132,7 +148,7 @@ struct {
 /* By backend id: its load. Written by the program; user space zeroes new ones. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SS_LB_BACKENDS);
+	__uint(max_entries, SS_LB_IDS);
 	__type(key, __u32);
 	__type(value, struct ss_lb_load);
 } loads SEC(".maps");
@@ -179,6 +195,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct ss_meta);
 } meta SEC(".maps");
+
+/* This processor's entry of the backend @id; NULL if there is none. */
+static __always_inline struct ss_lb_backend_cpu *backend_cpu_of(__u32 id)
+{
+	__u32 group = id / SS_LB_ID_GROUP, rest = id % SS_LB_ID_GROUP;
+	void *inner = bpf_map_lookup_elem(&backend_cpu, &group);
+
+	return inner ? bpf_map_lookup_elem(inner, &rest) : NULL;
+}
 
 static __always_inline void count(enum ss_lb_counter counter)
 {

@@ -15,6 +15,7 @@
 #include "load.h"
 #include "maps.h"
 #include "parse.h"
+#include "table.h"
 
 /* Multipliers of splitmix64's finalizer: odd, well mixing. */
 #define MIX_1 0xbf58476d1ce4e5b9ULL
@@ -89,9 +90,9 @@ static __always_inline __u64 packet_hash(const struct packet *p)
  * What the scheduler of @table chooses by for @p. Where that is the SYN itself, its sequence number
  * tells connections of the same addresses and ports apart, and is that of its retransmissions.
  */
-static __always_inline __u64 choice_hash(const struct ss_lb_table *table, const struct packet *p)
+static __always_inline __u64 choice_hash(const struct table *table, const struct packet *p)
 {
-	enum ss_hashed hashed = ss_scheduler_hashed(table->scheduler);
+	enum ss_hashed hashed = ss_scheduler_hashed(table->head->scheduler);
 	__u64 h;
 
 	if (hashed == SS_HASHED_SOURCE)
@@ -102,13 +103,12 @@ static __always_inline __u64 choice_hash(const struct ss_lb_table *table, const 
 }
 
 /* The same for the packets which @quoted's client, the remote end, sends to the service. */
-static __always_inline __u64 quoted_hash(const struct ss_lb_table *table,
-					 const struct ss_flow *quoted)
+static __always_inline __u64 quoted_hash(const struct table *table, const struct ss_flow *quoted)
 {
 	const struct ss_endpoint *client = &quoted->remote, *vip = &quoted->local;
 	int at = ss_addr_is_v4(&vip->addr) ? 3 : 0;
 
-	if (ss_scheduler_hashed(table->scheduler) == SS_HASHED_SOURCE)
+	if (ss_scheduler_hashed(table->head->scheduler) == SS_HASHED_SOURCE)
 		return source_hash(!at, client->addr.w + at);
 	return flow_hash(!at, client->addr.w + at, vip->addr.w + at, client->port, vip->port);
 }
@@ -117,18 +117,6 @@ static __always_inline __u64 quoted_hash(const struct ss_lb_table *table,
 static __always_inline __u32 scale(__u32 bits, __u32 n)
 {
 	return (__u64)bits * n >> 32;
-}
-
-/* The table of the service @vip, NULL if there is none. */
-static __always_inline struct ss_lb_table *service_table(const struct ss_endpoint *vip)
-{
-	__u32 *index = bpf_map_lookup_elem(&services, vip), zero = 0;
-	void *inner;
-
-	if (!index)
-		return NULL;
-	inner = bpf_map_lookup_elem(&tables, index);
-	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
 }
 
 /* 1 if some service has the address that @p is for, whatever the port. */
@@ -140,19 +128,20 @@ static __always_inline int service_address(const struct packet *p)
 }
 
 /* The slot whose turn it is on this processor. Processors start apart from each other. */
-static __always_inline __u32 next_turn(const struct ss_lb_table *table)
+static __always_inline __u32 next_turn(const struct table *table)
 {
-	__u32 index = table->index, *turn = bpf_map_lookup_elem(&turns, &index);
+	const struct ss_lb_head *head = table->head;
+	__u32 index = head->index, *turn = bpf_map_lookup_elem(&turns, &index);
 
-	if (!turn)
+	if (!turn || !head->slots)
 		return 0;
-	return ((*turn)++ + bpf_get_smp_processor_id()) % SS_LB_SLOTS;
+	return ((*turn)++ + bpf_get_smp_processor_id()) % head->slots;
 }
 
 /* Another of @table's backends than the one at @index, if there is one. */
-static __always_inline __u32 another(const struct ss_lb_table *table, __u32 index, __u64 hash)
+static __always_inline __u32 another(const struct table *table, __u32 index, __u64 hash)
 {
-	__u32 active = table->active;
+	__u32 active = table->head->active;
 
 	if (active < 2)
 		return index;
@@ -166,16 +155,13 @@ static __always_inline __u32 another(const struct ss_lb_table *table, __u32 inde
  */
 
 /* The backend whose share of the slots @bits point into. */
-static __always_inline __u32 slot_index(const struct ss_lb_table *table, __u32 bits)
+static __always_inline __u32 slot_index(const struct table *table, __u32 bits)
 {
-	__u32 slot = scale(bits, SS_LB_SLOTS);
-
-	barrier_var(slot); /* the compiler knows this bound, the verifier has to see it */
-	return slot < SS_LB_SLOTS ? table->slot[slot] : 0;
+	return table_slot(table, scale(bits, table->head->slots));
 }
 
 /* By hash alone. */
-static __always_inline __u32 choose_slot(const struct ss_lb_table *table, __u64 hash, int second)
+static __always_inline __u32 choose_slot(const struct table *table, __u64 hash, int second)
 {
 	__u32 index = slot_index(table, hash >> 32);
 
@@ -186,21 +172,18 @@ static __always_inline __u32 choose_slot(const struct ss_lb_table *table, __u64 
  * The backend whose turn it is. The turn has moved on already since a SYN was sent first: a second
  * choice goes further only if this is who had the last one.
  */
-static __always_inline __u32 choose_turn(const struct ss_lb_table *table, __u64 hash, int second)
+static __always_inline __u32 choose_turn(const struct table *table, __u64 hash, int second)
 {
-	__u32 slot = next_turn(table), before = slot ? slot - 1 : SS_LB_SLOTS - 1, index;
+	__u32 slot = next_turn(table), index = table_slot(table, slot);
 
-	barrier_var(slot);
-	barrier_var(before); /* kernel 6.1 does not learn from slot != 0 */
-	if (slot >= SS_LB_SLOTS || before >= SS_LB_SLOTS)
-		return 0;
-	index = table->slot[slot];
-	return second && index == table->slot[before] ? another(table, index, hash) : index;
+	if (second && index == table_slot(table, slot ? slot - 1 : table->head->slots - 1))
+		index = another(table, index, hash);
+	return index;
 }
 
 /* A choice by load under way. */
 struct load_walk {
-	const struct ss_lb_table *table;
+	const struct table *table;
 	__u64 now; /* CLOCK_MONOTONIC_COARSE in ns */
 	__u64 draw;
 	__u32 sample;
@@ -215,13 +198,13 @@ struct load_walk {
  */
 static long load_step(__u32 i, struct load_walk *w)
 {
-	const struct ss_lb_table *table = w->table;
+	const struct table *table = w->table;
 	struct candidate other = {};
 
-	if (table->active <= w->sample) {
-		if (i + 1 >= table->active)
+	if (table->head->active <= w->sample) {
+		if (i + 1 >= table->head->active)
 			return 1;
-		w->index = w->index + 1 < table->active ? w->index + 1 : 0;
+		w->index = w->index + 1 < table->head->active ? w->index + 1 : 0;
 	} else {
 		w->draw = mix(w->draw, i + 1);
 		w->index = slot_index(table, w->draw >> 32);
@@ -238,7 +221,7 @@ static long load_step(__u32 i, struct load_walk *w)
  * By load, out of @sample backends. The first one is drawn by weight, and if its load is not known,
  * it stays with that.
  */
-static __noinline __u32 choose_by_load(const struct ss_lb_table *table, __u64 hash, int second,
+static __noinline __u32 choose_by_load(const struct table *table, __u64 hash, int second,
 				       __u32 sample)
 {
 	struct load_walk w = { .table = table, .draw = hash, .sample = sample };
@@ -261,45 +244,44 @@ static __noinline __u32 choose_by_load(const struct ss_lb_table *table, __u64 ha
 }
 
 /* The least loaded of all, or of 16 where there are more. */
-static __always_inline __u32 choose_least(const struct ss_lb_table *table, __u64 hash, int second)
+static __always_inline __u32 choose_least(const struct table *table, __u64 hash, int second)
 {
 	return choose_by_load(table, hash, second, LEAST_SAMPLE);
 }
 
 /* The less loaded of two. */
-static __always_inline __u32 choose_power(const struct ss_lb_table *table, __u64 hash, int second)
+static __always_inline __u32 choose_power(const struct table *table, __u64 hash, int second)
 {
 	return choose_by_load(table, hash, second, POWER_SAMPLE);
 }
 
 /* The functions first_*(): the id of the backend that the first SYN of @hash got, if that is known. */
 
-static __always_inline __u32 first_slot(const struct ss_lb_table *table, __u64 hash)
+static __always_inline __u32 first_slot(const struct table *table, __u64 hash)
 {
-	__u32 index = slot_index(table, hash >> 32);
+	const struct ss_lb_backend *backend = table_backend(table, slot_index(table, hash >> 32));
 
-	barrier_var(index);
-	return index < SS_LB_SERVICE_BACKENDS ? table->backend[index].id : NO_BACKEND;
+	return backend ? backend->id : NO_BACKEND;
 }
 
-static __always_inline __u32 first_turn(const struct ss_lb_table *table, __u64 hash)
+static __always_inline __u32 first_turn(const struct table *table, __u64 hash)
 {
 	return NO_BACKEND; /* it was another turn */
 }
 
-static __always_inline __u32 first_least(const struct ss_lb_table *table, __u64 hash)
+static __always_inline __u32 first_least(const struct table *table, __u64 hash)
 {
 	return choice_recall(hash);
 }
 
-static __always_inline __u32 first_power(const struct ss_lb_table *table, __u64 hash)
+static __always_inline __u32 first_power(const struct table *table, __u64 hash)
 {
 	return choice_recall(hash);
 }
 
-static __noinline __u32 first_choice(const struct ss_lb_table *table, __u64 hash)
+static __noinline __u32 first_choice(const struct table *table, __u64 hash)
 {
-	switch (table->scheduler) {
+	switch (table->head->scheduler) {
 #define FIRST(id, name, hashed, choose, fill) \
 	case SS_SCHED_##id:                   \
 		return first_##choose(table, hash);
@@ -314,13 +296,14 @@ static __noinline __u32 first_choice(const struct ss_lb_table *table, __u64 hash
  * another than the one that it would get otherwise, if there is one. A switch, since a call through
  * a pointer costs more than all the rest.
  */
-static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, __u64 hash, int second)
+static __always_inline const struct ss_lb_backend *pick(const struct table *table, __u64 hash,
+							int second)
 {
 	__u32 index = 0;
 
-	if (!table->active)
+	if (!table->head->active)
 		return NULL;
-	switch (table->scheduler) {
+	switch (table->head->scheduler) {
 #define CHOOSE(id, name, hashed, choose, fill)                \
 	case SS_SCHED_##id:                                   \
 		index = choose_##choose(table, hash, second); \
@@ -328,10 +311,7 @@ static __always_inline struct ss_lb_backend *pick(struct ss_lb_table *table, __u
 		SS_SCHEDULERS(CHOOSE)
 #undef CHOOSE
 	}
-	barrier_var(index);
-	if (index >= SS_LB_SERVICE_BACKENDS)
-		return NULL;
-	return &table->backend[index];
+	return table_backend(table, index);
 }
 
 #endif

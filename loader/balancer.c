@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "balancer.skel.h"
+#include "lb_apply.h"
 #include "lb_table.h"
 #include "platform.h"
 #include "report.h"
@@ -203,7 +204,7 @@ services_change(const struct lb_services *now, const char *name, struct service_
 
 	for (unsigned i = 0; i < now->count; i++) {
 		const struct lb_service *service = &now->item[i];
-		int ret = lb_table_to_config(service->table, &service->vip, &configs[i]);
+		int ret = lb_table_to_config(&service->table, &service->vip, &configs[i]);
 
 		if (ret)
 			return error_set(err, ret, "out of memory");

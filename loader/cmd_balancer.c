@@ -54,7 +54,7 @@ static int add_interface(const struct pins *pins, const char *name, void *arg)
 	return 0;
 }
 
-static json_t *backend_json(const struct lb_maps *maps, const struct ss_lb_table *table, unsigned i)
+static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *table, unsigned i)
 {
 	const struct ss_lb_backend_info *info = &table->info[i];
 	struct ss_lb_backend_cpu sum = {};
@@ -64,8 +64,8 @@ static json_t *backend_json(const struct lb_maps *maps, const struct ss_lb_table
 	(void)lb_backend_read(maps, table->backend[i].id, &sum);
 	return json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
 			 "address", json_endpoint(&table->backend[i].endpoint), "weight",
-			 (int)info->weight, "state", backend_state_name(info->state), "open",
-			 known ? json_integer(load.open) : json_null(), "syns",
+			 (int)table->backend[i].weight, "state", backend_state_name(info->state),
+			 "open", known ? json_integer(load.open) : json_null(), "syns",
 			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "unanswered",
 			 (json_int_t)sum.unanswered, "others", (json_int_t)sum.others);
 }
@@ -74,12 +74,12 @@ static json_t *service_json(const struct lb_maps *maps, const struct lb_service 
 {
 	json_t *backends = json_array();
 
-	for (unsigned i = 0; i < service->table->backends; i++)
-		json_array_append_new(backends, backend_json(maps, service->table, i));
-	return json_pack("{s:s, s:o, s:s, s:s, s:o}", "name", service->table->name, "vip",
+	for (unsigned i = 0; i < service->table.head->backends; i++)
+		json_array_append_new(backends, backend_json(maps, &service->table, i));
+	return json_pack("{s:s, s:o, s:s, s:s, s:o}", "name", service->table.name, "vip",
 			 json_endpoint(&service->vip), "scheduler",
-			 scheduler_name(service->table->scheduler), "method",
-			 method_name(service->table->method), "backends", backends);
+			 scheduler_name(service->table.head->scheduler), "method",
+			 method_name(service->table.head->method), "backends", backends);
 }
 
 static json_t *counters_json(const __u64 *counters)

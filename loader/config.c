@@ -479,7 +479,10 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 			   struct service_config *out)
 {
 	static const char *const yes_no[] = { "yes", "no" };
+	static const char *const slots_text[] = { "8191", "65537" };
+	static const uint32_t slots_number[] = { SS_LB_SLOTS_SMALL, SS_LB_SLOTS_LARGE, 0 };
 	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0, closed = 1;
+	unsigned slots = 2;
 	int ret;
 
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
@@ -495,12 +498,15 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 		ret = choice_convert(AT_KEY(at, "flow_table"), raw->flow_table, yes_no, 2,
 				     &without);
 	if (!ret)
+		ret = choice_convert(AT_KEY(at, "slots"), raw->slots, slots_text, 2, &slots);
+	if (!ret)
 		ret = choice_convert(AT_KEY(at, "fail_open"), raw->fail_open, yes_no, 2, &closed);
 	if (ret)
 		return ret;
 	out->scheduler = scheduler;
 	out->method = method;
 	out->flow_table = !without;
+	out->slots = slots_number[slots];
 	out->fail_open = !closed;
 	if (without && method == SS_METHOD_NAT)
 		return fail_at(AT_KEY(at, "flow_table"), "yes",

@@ -61,6 +61,7 @@ static const struct {
 	{ "services[].scheduler", &SCHEDULER_NAMES[2] },
 	{ "services[].method", "rewrite, ipip, gue or nat" },
 	{ "services[].flow_table", "yes or no" },
+	{ "services[].slots", "8191 or 65537" },
 	{ "services[].fail_open", "yes or no" },
 	{ "services[].backends",
 	  "a list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },

@@ -90,6 +90,7 @@ static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, scheduler, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, method, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, flow_table, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_service, slots, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, fail_open, OPTIONAL_TEXT),
 	KEY_MAPPINGS(struct raw_service, backends, &schema_backend, SS_LB_SERVICE_BACKENDS),
 	CYAML_FIELD_END,

@@ -53,6 +53,7 @@ struct raw_service {
 	char *scheduler;
 	char *method;
 	char *flow_table;
+	char *slots;
 	char *fail_open;
 	struct raw_backend *backends;
 	unsigned backends_count;

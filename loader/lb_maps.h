@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/*
- * The services in the kernel: reading them back from the balancer's maps, and making the maps say
- * what a configuration says, by the difference and one service at a time, each at once.
- */
+/* The services in the kernel, read back from the balancer's maps. lb_apply.h changes them. */
 #ifndef SIDESTEP_LB_MAPS_H
 #define SIDESTEP_LB_MAPS_H
 
@@ -10,8 +7,8 @@
 
 #include <sidestep/lb.h>
 
-#include "config.h"
 #include "error.h"
+#include "lb_table.h"
 
 /* File descriptors of the balancer's maps (lb-xdp/maps.h). */
 struct lb_maps {
@@ -28,7 +25,8 @@ struct lb_maps {
 struct lb_service {
 	struct ss_endpoint vip;
 	uint32_t index;
-	struct ss_lb_table *table;
+	struct lb_table table; /* to read, not to write */
+	size_t table_size; /* in bytes, from table.head on */
 };
 
 struct lb_services {
@@ -36,17 +34,18 @@ struct lb_services {
 	unsigned count;
 };
 
-/* Reads all services, ordered by name. Returns 0 or a negative errno with @err set. */
+/*
+ * Reads all services, ordered by name. Their tables are mapped, not copied; they stay as they are even
+ * where services are replaced meanwhile. Returns 0 or a negative errno with @err set.
+ */
 int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct error *err);
 void lb_services_done(struct lb_services *services);
 
 /*
- * Makes the kernel serve exactly @services. What is the same stays untouched; a service whose
- * backends, weights or scheduler differ is replaced as a whole. A backend that stays keeps its id
- * and so its counters. Returns how many services changed, or a negative errno with @err set.
+ * Opens the per-processor array with the entry of the backend @id, at @id % SS_LB_ID_GROUP. Returns a
+ * file descriptor or a negative errno; -ENOENT: no backend of its group was there yet.
  */
-int lb_services_apply(const struct lb_maps *maps, const struct service_config *services,
-		      unsigned count, struct error *err);
+int lb_backend_open(const struct lb_maps *maps, uint32_t id);
 
 /* Sums the backend's counters over all processors into *@out (next hop fields: one of them). */
 int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backend_cpu *out);
@@ -56,5 +55,11 @@ int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rule
 
 /* The load that the backend reported, into *@out. Returns 1, or 0 if there is none that counts now. */
 int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out);
+
+/* A removed service's table has no more than an empty head. */
+#define LB_TABLE_REMOVED_BLOCKS 1
+
+/* Opens the inner map at @index of the map of maps @fd. A file descriptor or a negative errno. */
+int lb_inner_open(int fd, uint32_t index);
 
 #endif

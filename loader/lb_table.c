@@ -2,7 +2,6 @@
 #include "lb_table.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,98 +31,203 @@ static enum ss_backend_state state_that_serves(const struct service_config *serv
 	return service->fail_open ? SS_BACKEND_DOWN : SS_BACKEND_UP;
 }
 
+uint32_t lb_table_slots(const struct service_config *service)
+{
+	if (service->slots)
+		return service->slots;
+	return service->backends_count <= SS_LB_SMALL_BACKENDS ? SS_LB_SLOTS_SMALL
+							       : SS_LB_SLOTS_LARGE;
+}
+
+/* The number of the block with the name, behind @slots slots and @backends backends. */
+static uint32_t name_block(uint32_t slots, uint32_t backends)
+{
+	return ss_lb_backend_block(slots, backends + SS_LB_BLOCK_BACKENDS - 1);
+}
+
+uint32_t lb_table_blocks(uint32_t slots, uint32_t backends)
+{
+	size_t info = backends * sizeof(struct ss_lb_backend_info);
+
+	return name_block(slots, backends) + 1 +
+	       (info + sizeof(union ss_lb_block) - 1) / sizeof(union ss_lb_block);
+}
+
+/* The parts of a table of @slots slots and @backends backends at @memory. */
+static struct lb_table table_parts(void *memory, uint32_t slots, uint32_t backends)
+{
+	union ss_lb_block *block = memory;
+	uint32_t name = name_block(slots, backends);
+
+	return (struct lb_table){
+		.head = &block->head,
+		.slot = block[ss_lb_slot_block(0)].slot,
+		.backend = block[ss_lb_backend_block(slots, 0)].backend,
+		.name = block[name].name,
+		.info = (struct ss_lb_backend_info *)&block[name + 1],
+	};
+}
+
+int lb_table_view(void *memory, uint32_t blocks, struct lb_table *out)
+{
+	const struct ss_lb_head *head = memory;
+
+	if (!head->slots || head->slots > SS_LB_SLOTS_LARGE ||
+	    head->backends > SS_LB_SERVICE_BACKENDS || head->active > head->backends ||
+	    lb_table_blocks(head->slots, head->backends) != blocks)
+		return -EINVAL;
+	*out = table_parts(memory, head->slots, head->backends);
+	return 0;
+}
+
+/* Does @b take connections, where @serving is state_that_serves()? */
+static bool is_active(const struct backend_config *b, enum ss_backend_state serving)
+{
+	return b->state == serving && b->weight > 0;
+}
+
 /* Puts the backends of @service that do (or do not) take connections behind those in @out. */
 static void append_backends(const struct service_config *service, const uint32_t *ids, bool active,
-			    struct ss_lb_table *out)
+			    struct lb_table *out)
 {
 	enum ss_backend_state serving = state_that_serves(service);
 
 	for (unsigned i = 0; i < service->backends_count; i++) {
 		const struct backend_config *b = &service->backends[i];
-		struct ss_lb_backend_info *info = &out->info[out->backends];
+		uint32_t at = out->head->backends;
 
-		if ((b->state == serving && b->weight > 0) != active)
+		if (is_active(b, serving) != active)
 			continue;
-		out->backend[out->backends].endpoint = b->address;
-		out->backend[out->backends].id = ids[i];
-		out->backend[out->backends].owner = lb_backend_owner(&b->address);
-		snprintf(info->name, sizeof(info->name), "%s", b->name);
-		info->weight = b->weight;
-		info->state = b->state;
-		out->backends++;
+		out->backend[at] = (struct ss_lb_backend){
+			.endpoint = b->address,
+			.id = ids[i],
+			.owner = lb_backend_owner(&b->address),
+			.weight = b->weight,
+		};
+		memcpy(out->info[at].name, b->name, SS_LB_NAME_LEN);
+		out->info[at].state = b->state;
+		out->head->backends++;
 	}
 }
 
-/* Fills the slots of @out as its scheduler wants them. Returns 0 or a negative errno. */
-static int slots_fill(struct ss_lb_table *out, const struct slot_backend *weighted)
+/* Fills the slots of @table as its scheduler wants them. Returns 0 or a negative errno. */
+static int slots_fill(struct lb_table *table, const struct slot_backend *weighted)
 {
-	switch (out->scheduler) {
+	const struct ss_lb_head *head = table->head;
+
+	switch (head->scheduler) {
 #define FILL(id, name, hashed, choose, fill) \
 	case SS_SCHED_##id:                  \
-		return fill##_fill(out->slot, SS_LB_SLOTS, weighted, out->active);
+		return fill##_fill(table->slot, head->slots, weighted, head->active);
 		SS_SCHEDULERS(FILL)
 #undef FILL
 	}
 	return -EINVAL;
 }
 
-int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
-		   struct ss_lb_table *out)
+static int slots_build(struct lb_table *table)
 {
-	struct slot_backend *weighted;
+	uint32_t active = table->head->active;
+	struct slot_backend *weighted = calloc(active + 1, sizeof(*weighted));
 	int err;
 
-	memset(out, 0, sizeof(*out));
-	snprintf(out->name, sizeof(out->name), "%s", service->name);
-	out->scheduler = service->scheduler;
-	out->index = index;
-	out->method = service->method;
-	out->source = service->source;
-	out->flow_id = flow_id(service);
-	out->fail_open = service->fail_open;
-	append_backends(service, ids, true, out);
-	out->active = out->backends;
-	append_backends(service, ids, false, out);
-	if (!out->active)
-		return 0;
-
-	weighted = calloc(out->active, sizeof(*weighted));
 	if (!weighted)
 		return -ENOMEM;
-	for (unsigned i = 0; i < out->active; i++) {
-		const struct ss_endpoint *endpoint = &out->backend[i].endpoint;
+	for (uint32_t i = 0; i < active; i++) {
+		const struct ss_lb_backend *b = &table->backend[i];
 
-		weighted[i].hash = slot_hash(endpoint, sizeof(*endpoint));
-		weighted[i].weight = out->info[i].weight;
+		weighted[i].hash = slot_hash(&b->endpoint, sizeof(b->endpoint));
+		weighted[i].weight = b->weight;
 	}
-	err = slots_fill(out, weighted);
+	err = active ? slots_fill(table, weighted) : 0;
 	free(weighted);
 	return err;
 }
 
-int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint *vip,
+/* The head of the table of @service, but for the numbers of its backends. */
+static struct ss_lb_head head_of(const struct service_config *service, uint32_t index)
+{
+	return (struct ss_lb_head){
+		.scheduler = service->scheduler,
+		.index = index,
+		.slots = lb_table_slots(service),
+		.slots_wanted = service->slots,
+		.method = service->method,
+		.flow_id = flow_id(service),
+		.source = service->source,
+		.fail_open = service->fail_open,
+	};
+}
+
+int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
+		   void *memory)
+{
+	struct lb_table table =
+		table_parts(memory, lb_table_slots(service), service->backends_count);
+
+	*table.head = head_of(service, index);
+	memcpy(table.name, service->name, SS_LB_NAME_LEN);
+	append_backends(service, ids, true, &table);
+	table.head->active = table.head->backends;
+	append_backends(service, ids, false, &table);
+	return slots_build(&table);
+}
+
+/* Is backend number @at of @table what append_backends() makes of @b? */
+static bool backend_is(const struct lb_table *table, uint32_t at, const struct backend_config *b)
+{
+	const struct ss_lb_backend *backend = &table->backend[at];
+
+	return ss_endpoint_equal(&backend->endpoint, &b->address) && backend->weight == b->weight &&
+	       table->info[at].state == b->state && !strcmp(table->info[at].name, b->name);
+}
+
+bool lb_table_is(const struct lb_table *table, const struct service_config *service)
+{
+	enum ss_backend_state serving = state_that_serves(service);
+	struct ss_lb_head head = head_of(service, table->head->index);
+	uint32_t active = 0, other = table->head->active;
+
+	head.active = table->head->active;
+	head.backends = service->backends_count;
+	if (memcmp(&head, table->head, sizeof(head)) || strcmp(table->name, service->name))
+		return false;
+	for (unsigned i = 0; i < service->backends_count; i++) {
+		const struct backend_config *b = &service->backends[i];
+		bool is = is_active(b, serving);
+
+		if ((is ? active == head.active : other == head.backends) ||
+		    !backend_is(table, is ? active : other, b))
+			return false;
+		*(is ? &active : &other) += 1;
+	}
+	return true;
+}
+
+int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *vip,
 		       struct service_config *out)
 {
 	struct service_config service = {
 		.vip = *vip,
-		.scheduler = table->scheduler,
-		.method = table->method,
-		.source = table->source,
-		.flow_table = table->flow_id != 0,
-		.fail_open = table->fail_open,
-		.backends_count = table->backends,
+		.scheduler = table->head->scheduler,
+		.slots = table->head->slots_wanted,
+		.method = table->head->method,
+		.source = table->head->source,
+		.flow_table = table->head->flow_id != 0,
+		.fail_open = table->head->fail_open,
+		.backends_count = table->head->backends,
 	};
 
-	service.backends = calloc(table->backends + 1, sizeof(*service.backends));
+	service.backends = calloc(table->head->backends + 1, sizeof(*service.backends));
 	if (!service.backends)
 		return -ENOMEM;
-	snprintf(service.name, sizeof(service.name), "%s", table->name);
-	for (unsigned i = 0; i < table->backends; i++) {
+	memcpy(service.name, table->name, sizeof(service.name));
+	for (unsigned i = 0; i < table->head->backends; i++) {
 		struct backend_config *b = &service.backends[i];
 
-		snprintf(b->name, sizeof(b->name), "%s", table->info[i].name);
+		memcpy(b->name, table->info[i].name, sizeof(b->name));
 		b->address = table->backend[i].endpoint;
-		b->weight = table->info[i].weight;
+		b->weight = table->backend[i].weight;
 		b->state = table->info[i].state;
 	}
 	*out = service;

@@ -1,25 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* From a service as configured to the table that the balancer's XDP program reads. Pure. */
+/* From a service as configured to the table that the balancer's XDP program reads, and back. Pure. */
 #ifndef SIDESTEP_LB_TABLE_H
 #define SIDESTEP_LB_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
 
 #include <sidestep/lb.h>
 
 #include "config.h"
 
+/* What stands where in the blocks of a table (sidestep/lb.h). */
+struct lb_table {
+	struct ss_lb_head *head;
+	__u16 *slot;
+	struct ss_lb_backend *backend;
+	char *name;
+	struct ss_lb_backend_info *info;
+};
+
 /*
- * Builds the table of @service into *@out. @index is the service's place in the map "tables",
- * @ids[i] the id of backend i, an index into the map "backend_cpu". Backends that are up and have
- * a weight take new connections. Returns 0 or a negative errno.
+ * How many slots @service has: what its configuration says, or else as many as its number of
+ * backends asks for, whatever their states and weights. Balancers that do not know of each other
+ * agree on it.
+ */
+uint32_t lb_table_slots(const struct service_config *service);
+
+/* How many blocks a table of @slots slots and @backends backends takes. */
+uint32_t lb_table_blocks(uint32_t slots, uint32_t backends);
+
+/* Finds the parts of the table in the @blocks blocks at @memory. -EINVAL if they are no table. */
+int lb_table_view(void *memory, uint32_t blocks, struct lb_table *out);
+
+/*
+ * Builds the table of @service at @memory: lb_table_blocks() blocks of zeroes, 8-aligned. @index is
+ * the service's place in the map "tables", @ids[i] the id of backend i, an index into the map
+ * "backend_cpu". Backends that are up and have a weight take new connections. Returns 0 or a negative errno.
  */
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
-		   struct ss_lb_table *out);
+		   void *memory);
+
+/* Is @table what lb_table_build() makes of @service, apart from index and ids? */
+bool lb_table_is(const struct lb_table *table, const struct service_config *service);
 
 /*
  * The reverse: what @table, which answers at @vip, was built from, into *@out. The backends come
  * in the table's order. Returns 0 or -ENOMEM; free *@out with service_config_done().
  */
-int lb_table_to_config(const struct ss_lb_table *table, const struct ss_endpoint *vip,
+int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *vip,
 		       struct service_config *out);
 
 /* What tells the backend at @endpoint from another one with its id (ss_lb_backend.owner). */

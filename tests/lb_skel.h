@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
-/* The balancer's maps out of a skeleton that has its code: the balancer's own, or the benchmark's. */
+/* What tests and the benchmark need of the balancer's maps, from a skeleton that has its code. */
 #ifndef SIDESTEP_TEST_LB_SKEL_H
 #define SIDESTEP_TEST_LB_SKEL_H
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "lb_maps.h"
@@ -15,5 +21,33 @@
 			   .reporters = bpf_map__fd((skel)->maps.reporters),     \
 			   .loads = bpf_map__fd((skel)->maps.loads),             \
 			   .report_rules = bpf_map__fd((skel)->maps.report_rules) })
+
+/*
+ * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they
+ * are. Returns 0 or a negative errno.
+ */
+static inline int lb_hop_set(const struct lb_maps *maps, __u32 id,
+			     const struct ss_lb_backend_cpu *hop)
+{
+	int cpus = libbpf_num_possible_cpus(), fd = lb_backend_open(maps, id), err = 0;
+	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+	__u32 at = id % SS_LB_ID_GROUP;
+
+	if (fd < 0 || !each || bpf_map_lookup_elem(fd, &at, each))
+		err = fd < 0 ? fd : -errno;
+	for (int i = 0; !err && i < cpus; i++) {
+		each[i].fresh_until = hop->fresh_until;
+		each[i].confirm_at = hop->confirm_at;
+		each[i].ifindex = hop->ifindex;
+		memcpy(each[i].dmac, hop->dmac, sizeof(hop->dmac));
+		memcpy(each[i].smac, hop->smac, sizeof(hop->smac));
+	}
+	if (!err && bpf_map_update_elem(fd, &at, each, BPF_ANY))
+		err = -errno;
+	free(each);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
 
 #endif

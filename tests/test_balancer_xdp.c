@@ -26,7 +26,7 @@
 
 #include "address.h"
 #include "balancer.skel.h"
-#include "lb_maps.h"
+#include "lb_apply.h"
 #include "lb_skel.h"
 #include "map_sync.h"
 #include "packet.h"
@@ -1209,24 +1209,16 @@ static void service_config_fill(struct service_config *service, const struct ser
 	}
 }
 
-/* Every backend's next hop is known and stays fresh; counters stay as they are. */
+/* Every backend's next hop is known and stays fresh. */
 static void hops_fill(void)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+	struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
+					 .ifindex = 1 /* "lo": TEST_RUN's ingress interface */ };
 
-	assert_non_null(each);
-	for (__u32 id = 0; id < ROWS(services) * BACKENDS_MAX; id++) {
-		assert_int_equal(bpf_map_lookup_elem(maps.backend_cpu, &id, each), 0);
-		for (int i = 0; i < cpus; i++) {
-			each[i].fresh_until = ~0ULL;
-			each[i].ifindex = 1; /* "lo": TEST_RUN's ingress interface */
-			memcpy(each[i].dmac, hop_mac, 6);
-			memcpy(each[i].smac, own_mac, 6);
-		}
-		assert_int_equal(bpf_map_update_elem(maps.backend_cpu, &id, each, BPF_ANY), 0);
-	}
-	free(each);
+	memcpy(hop.dmac, hop_mac, 6);
+	memcpy(hop.smac, own_mac, 6);
+	for (__u32 id = 0; id < ROWS(services) * BACKENDS_MAX; id++)
+		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
 }
 
 /* The balancer serves exactly these. Returns how many services changed. */
@@ -1530,35 +1522,32 @@ static void source_hash_is_consistent(void **state)
 
 /* --- what user space sees and changes -------------------------------------------------------- */
 
-/* The service at @vip as it stands in the kernel; its table has to be freed. */
-static struct lb_service service_read(const char *vip)
+/* The service at @vip out of @all. */
+static const struct lb_service *service_in(const struct lb_services *all, const char *vip)
 {
-	struct lb_service found = {};
-	struct lb_services all;
 	struct ss_endpoint key;
 
 	assert_int_equal(endpoint_parse(vip, &key), 0);
-	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
-	for (unsigned i = 0; i < all.count; i++)
-		if (ss_endpoint_equal(&all.item[i].vip, &key)) {
-			found = all.item[i];
-			all.item[i].table = NULL;
-		}
-	lb_services_done(&all);
-	assert_non_null(found.table);
-	return found;
+	for (unsigned i = 0; i < all->count; i++)
+		if (ss_endpoint_equal(&all->item[i].vip, &key))
+			return &all->item[i];
+	fail_msg("no service at %s", vip);
+	return NULL;
 }
 
 /* The backend with the last digit @digit of the service at @vip. */
 static __u32 backend_id(const char *vip, int digit)
 {
-	struct lb_service service = service_read(vip);
+	const struct lb_service *service;
+	struct lb_services all;
 	__u32 id = ~0U;
 
-	for (unsigned i = 0; i < service.table->backends; i++)
-		if (SS_BE32(service.table->backend[i].endpoint.addr.w[3]) % 256 == (__u32)digit)
-			id = service.table->backend[i].id;
-	free(service.table);
+	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	service = service_in(&all, vip);
+	for (unsigned i = 0; i < service->table.head->backends; i++)
+		if (SS_BE32(service->table.backend[i].endpoint.addr.w[3]) % 256 == (__u32)digit)
+			id = service->table.backend[i].id;
+	lb_services_done(&all);
 	assert_int_not_equal(id, ~0U);
 	return id;
 }
@@ -1656,11 +1645,12 @@ static void unanswered_are_counted(void **state)
 /* The kernel's id of the inner map that is the service at @vip. */
 static __u32 table_map_id(const char *vip)
 {
-	struct lb_service service = service_read(vip);
+	struct lb_services all;
 	__u32 id = 0;
 
-	free(service.table);
-	assert_int_equal(bpf_map_lookup_elem(maps.tables, &service.index, &id), 0);
+	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	assert_int_equal(bpf_map_lookup_elem(maps.tables, &service_in(&all, vip)->index, &id), 0);
+	lb_services_done(&all);
 	return id;
 }
 
@@ -2426,18 +2416,7 @@ static void neighbour_is_followed(void **state)
 /* Backend 0 was last confirmed long ago, and its next hop is to be looked up anew. */
 static void confirmation_due(void)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
-	__u32 id = 0;
-
-	assert_non_null(each);
-	assert_int_equal(bpf_map_lookup_elem(maps.backend_cpu, &id, each), 0);
-	for (int i = 0; i < cpus; i++) {
-		each[i].confirm_at = 1;
-		each[i].fresh_until = 0;
-	}
-	assert_int_equal(bpf_map_update_elem(maps.backend_cpu, &id, each, BPF_ANY), 0);
-	free(each);
+	assert_int_equal(lb_hop_set(&maps, 0, &(struct ss_lb_backend_cpu){ .confirm_at = 1 }), 0);
 }
 
 /* Now and then one packet takes the kernel's way, so that it confirms the neighbour. */

@@ -164,6 +164,7 @@ static void balancer_of_the_manual(void **state)
 				"    vip: \"[fd00:99::1]:80\"\n"
 				"    method: gue\n"
 				"    flow_table: no\n"
+				"    slots: 65537\n"
 				"    fail_open: yes\n"
 				"    backends: [{name: s1, address: \"[fd00:1::2]:80\"}]\n"
 				"  - {name: none, vip: 10.99.0.1:81, scheduler: maglev}\n");
@@ -180,6 +181,7 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(web->scheduler, SS_SCHED_ROUND_ROBIN);
 	assert_int_equal(web->method, SS_METHOD_IPIP);
 	assert_true(web->flow_table);
+	assert_int_equal(web->slots, 0);
 	assert_false(web->fail_open);
 	address_is(&web->source, "10.0.2.2");
 	assert_int_equal(web->backends_count, 4);
@@ -196,6 +198,7 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(web6->scheduler, SS_SCHED_MAGLEV);
 	assert_int_equal(web6->method, SS_METHOD_GUE);
 	assert_false(web6->flow_table);
+	assert_int_equal(web6->slots, SS_LB_SLOTS_LARGE);
 	assert_true(web6->fail_open);
 	assert_false(web6->source.w[0]); /* by the routes */
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
@@ -334,7 +337,7 @@ static const struct {
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
-	  "method, flow_table, fail_open, backends" },
+	  "method, flow_table, slots, fail_open, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
 	  "state" },
@@ -478,6 +481,8 @@ static const struct {
 	  "source-hash, least-connections, power-of-two" },
 	{ "unknown method", LB WEB "  method: nat64\n",
 	  "f:5: services[0].method: unknown value 'nat64'; expected rewrite, ipip, gue or nat" },
+	{ "unknown slots", LB WEB "  slots: 8192\n",
+	  "f:5: services[0].slots: unknown value '8192'; expected 8191 or 65537" },
 	{ "unknown flow_table", LB WEB "  flow_table: maybe\n",
 	  "f:5: services[0].flow_table: unknown value 'maybe'; expected yes or no" },
 	{ "plain round robin without a table",
@@ -588,13 +593,13 @@ static const struct {
 } limit_rows[] = {
 	{ "most services", SS_LB_SERVICES, 1, NULL },
 	{ "most backends of a service", 1, SS_LB_SERVICE_BACKENDS, NULL },
-	{ "most backends", 16, 1024, NULL },
+	{ "most backends", SS_LB_BACKENDS / 1000, 1000, NULL },
 	{ "a service too many", SS_LB_SERVICES + 1, 0,
 	  "f:2: services: too many entries; expected at most 1024" },
 	{ "a backend too many for a service", 1, SS_LB_SERVICE_BACKENDS + 1,
 	  "f:3: services[0].backends: too many entries; expected at most 1024" },
-	{ "too many backends of all services", 17, 1000,
-	  "f:16035: services[16].backends: more than 16384 backends in all services; expected a "
+	{ "too many backends of all services", 132, 1000,
+	  "f:131265: services[131].backends: more than 131072 backends in all services; expected a "
 	  "list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },
 };
 

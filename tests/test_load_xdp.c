@@ -22,7 +22,7 @@
 
 #include "address.h"
 #include "balancer.skel.h"
-#include "lb_maps.h"
+#include "lb_apply.h"
 #include "lb_skel.h"
 #include "packet.h"
 #include "progrun.h"
@@ -97,10 +97,10 @@ static int backend_id(const char *vip, unsigned n)
 	assert_int_equal(endpoint_parse(vip, &key), 0);
 	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
 	for (unsigned i = 0; i < all.count; i++) {
-		const struct ss_lb_table *table = all.item[i].table;
+		const struct lb_table *table = &all.item[i].table;
 
 		for (unsigned j = 0;
-		     ss_endpoint_equal(&all.item[i].vip, &key) && j < table->backends; j++)
+		     ss_endpoint_equal(&all.item[i].vip, &key) && j < table->head->backends; j++)
 			if (SS_BE32(table->backend[j].endpoint.addr.w[3]) % 256 == n)
 				id = table->backend[j].id;
 	}
@@ -380,19 +380,11 @@ static void not_configured(void **state)
 /* Every backend's next hop is known and stays fresh. */
 static void hops_fill(void)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+	const struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
+					       .ifindex = 1 /* "lo": TEST_RUN's ingress */ };
 
-	assert_non_null(each);
-	for (__u32 id = 0; id < BACKENDS_MAX; id++) {
-		assert_int_equal(bpf_map_lookup_elem(maps.backend_cpu, &id, each), 0);
-		for (int i = 0; i < cpus; i++) {
-			each[i].fresh_until = ~0ULL;
-			each[i].ifindex = 1; /* "lo": TEST_RUN's ingress interface */
-		}
-		assert_int_equal(bpf_map_update_elem(maps.backend_cpu, &id, each, BPF_ANY), 0);
-	}
-	free(each);
+	for (__u32 id = 0; id < BACKENDS_MAX; id++)
+		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
 }
 
 /* One service at @vip with @n backends of these weights (NULL: equal ones), nothing reported. */

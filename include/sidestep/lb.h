@@ -2,10 +2,10 @@
 /*
  * What the balancer's XDP program and user space share: the values of the balancer's maps.
  *
- * A service is one struct ss_lb_table, the single element of an inner array map. Everything
- * that may change of a service stands in it, so that replacing the inner map replaces all of it
- * at once and no packet sees half of a change. It is also the only record of what is configured:
- * `sidestep balancer status` and `backend add` read it back from the kernel.
+ * A service is one inner array map of blocks. Everything that may change of a service stands in it,
+ * so that replacing the inner map replaces all of it at once and no packet sees half of a change.
+ * It is also the only record of what is configured: `sidestep balancer status` and `backend add`
+ * read it back from the kernel.
  */
 #ifndef SIDESTEP_LB_H
 #define SIDESTEP_LB_H
@@ -15,10 +15,20 @@
 #include "addr.h"
 #include "siphash.h"
 
-#define SS_LB_SLOTS 65537 /* a prime, as Maglev wants (NSDI 2016, section 3.4) */
+/*
+ * Slots of a service: one of two primes, as Maglev wants (NSDI 2016, section 3.4). Each has 64 slots
+ * a backend, or more, up to so many backends: a backend's share is exact to less than 2 percent.
+ */
+#define SS_LB_SLOTS_SMALL 8191
+#define SS_LB_SLOTS_LARGE 65537
+#define SS_LB_SMALL_BACKENDS 128
+
 #define SS_LB_SERVICES 1024 /* services of one balancer */
+#define SS_LB_TABLES (2 * SS_LB_SERVICES) /* old and new ones, while a change is applied */
 #define SS_LB_SERVICE_BACKENDS 1024 /* backends of one service */
-#define SS_LB_BACKENDS 16384 /* backends of one balancer */
+#define SS_LB_BACKENDS 131072 /* backends of one balancer */
+#define SS_LB_IDS (2 * SS_LB_BACKENDS) /* of old and new ones, while a change is applied */
+#define SS_LB_ID_GROUP 1024 /* ids in one inner map of the map "backend_cpu" */
 #define SS_LB_CHOICES 65536 /* SYNs whose backend is remembered by schedulers that go by load */
 #define SS_LB_NAME_LEN 64 /* a name's bytes with the ending 0 */
 
@@ -96,35 +106,57 @@ struct ss_lb_backend {
 	struct ss_endpoint endpoint; /* where the server listens */
 	__u32 id; /* index into the map "backend_cpu"; unique in the balancer */
 	__u32 owner; /* as in ss_lb_backend_cpu, unless the id has been given to another one */
-	__u32 pad;
+	__u32 weight;
 };
 
 /* What only user space needs to know of a backend. */
 struct ss_lb_backend_info {
 	char name[SS_LB_NAME_LEN];
-	__u32 weight;
 	__u32 state; /* an ss_backend_state */
 };
 
-/*
- * One service. The backends that take new connections stand first, at 0 to active - 1; slots
- * hold indices into them. Where active is 0 the slots mean nothing.
- */
-struct ss_lb_table {
+/* What a packet needs to know of a service. */
+struct ss_lb_head {
 	__u32 scheduler; /* an ss_scheduler */
 	__u32 active;
 	__u32 backends; /* all, with those that take no new connections */
 	__u32 index; /* of this service in the maps "tables" and "turns" */
+	__u32 slots;
+	__u32 slots_wanted; /* by the configuration; 0: as many as the number of backends asks for */
 	__u32 method; /* an ss_method */
 	__u32 flow_id; /* of the service in the map "flows"; 0: it does without */
 	struct ss_addr source; /* of outer headers; the service's IP version */
 	__u32 fail_open; /* 1: if no backend is up, those that are down count as up */
-	__u32 pad;
-	struct ss_lb_backend backend[SS_LB_SERVICE_BACKENDS];
-	__u16 slot[SS_LB_SLOTS + 3]; /* rounded up to 8 bytes */
-	char name[SS_LB_NAME_LEN];
-	struct ss_lb_backend_info info[SS_LB_SERVICE_BACKENDS];
+	__u32 pad[3];
 };
+
+#define SS_LB_BLOCK_SLOTS 32
+#define SS_LB_BLOCK_BACKENDS 2
+
+/*
+ * The blocks of a service, one behind the other: the head; the slots; the backends; the service's
+ * name; and then, without regard to blocks, a struct ss_lb_backend_info for each backend. The
+ * backends that take new connections stand first, at 0 to active - 1; slots hold indices into
+ * them. Where active is 0 the slots mean nothing.
+ */
+union ss_lb_block {
+	struct ss_lb_head head;
+	__u16 slot[SS_LB_BLOCK_SLOTS];
+	struct ss_lb_backend backend[SS_LB_BLOCK_BACKENDS];
+	char name[SS_LB_NAME_LEN];
+};
+
+/* The number of the block in which slot number @slot stands. */
+static inline __u32 ss_lb_slot_block(__u32 slot)
+{
+	return 1 + slot / SS_LB_BLOCK_SLOTS;
+}
+
+/* The number of the block in which backend number @index stands, behind @slots slots. */
+static inline __u32 ss_lb_backend_block(__u32 slots, __u32 index)
+{
+	return ss_lb_slot_block(slots - 1) + 1 + index / SS_LB_BLOCK_BACKENDS;
+}
 
 /* Per backend and processor: what was sent there, and the next hop as last looked up. */
 struct ss_lb_backend_cpu {
@@ -147,7 +179,7 @@ struct ss_lb_flow_key {
 	struct ss_addr client;
 	__be16 port; /* the client's */
 	__u16 pad;
-	__u32 service; /* ss_lb_table.flow_id */
+	__u32 service; /* ss_lb_head.flow_id */
 };
 
 struct ss_lb_flow {
@@ -200,11 +232,13 @@ struct ss_lb_report_rules {
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
-_Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_backend) == 32, "two backends are a block");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
 _Static_assert(sizeof(struct ss_lb_flow) == 48, "ss_lb_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_nat) == 56, "ss_lb_nat has no hidden padding");
-_Static_assert(sizeof(struct ss_lb_table) % 8 == 0, "array map elements are 8-aligned");
+_Static_assert(sizeof(struct ss_lb_head) == 64, "the head is a block");
+_Static_assert(sizeof(union ss_lb_block) == 64, "one cache line");
+_Static_assert(SS_LB_BLOCK_SLOTS * sizeof(__u16) == sizeof(union ss_lb_block), "slots fill blocks");
 _Static_assert(sizeof(struct ss_lb_backend_cpu) == 64, "one cache line");
 
 #endif

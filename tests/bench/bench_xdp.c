@@ -23,7 +23,7 @@
 #include "bench.h"
 #include "bench.skel.h"
 #include "figure.h"
-#include "lb_maps.h"
+#include "lb_apply.h"
 #include "../lb_skel.h"
 #include "../packet.h"
 
@@ -193,20 +193,15 @@ static void service_fill(struct service_config *service, const char *vip, int sc
 /* Every backend's next hop is known and stays fresh: what is timed is the balancer, not the FIB. */
 static void hops_fill(const struct lb_maps *maps)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
+	const struct ss_lb_backend_cpu hop = {
+		.fresh_until = ~0ULL,
+		.confirm_at = ~0ULL,
+		.ifindex = if_nametoindex("lo"), /* TEST_RUN's ingress interface */
+	};
 
-	for (__u32 id = 0; id < SERVICES * BACKENDS; id++) {
-		if (bpf_map_lookup_elem(maps->backend_cpu, &id, each))
+	for (__u32 id = 0; id < SERVICES * BACKENDS; id++)
+		if (lb_hop_set(maps, id, &hop))
 			die("backend_cpu");
-		for (int i = 0; i < cpus; i++) {
-			each[i].fresh_until = ~0ULL;
-			each[i].ifindex = if_nametoindex("lo"); /* TEST_RUN's ingress interface */
-		}
-		if (bpf_map_update_elem(maps->backend_cpu, &id, each, BPF_ANY))
-			die("backend_cpu");
-	}
-	free(each);
 }
 
 /* Every backend has reported some connections, and goes on doing so. */

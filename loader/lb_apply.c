@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * In steps, the work of each shared among threads: every service is compared with what the kernel has;
+ * tables of those that differ are built; all of them are put into the kernel's map of tables. There the
+ * kernel waits until no program uses any more what they take the place of, once for a batch (and before
+ * 6.8 for every table): those who wait at the same time wait for the same.
+ */
+#include "lb_apply.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "backend_ids.h"
+#include "endpoint_map.h"
+#include "lb_reporters.h"
+#include "workers.h"
+
+#define SHARE 32 /* services that a thread works on between two looks for more */
+#define OTHER_FDS 128 /* file descriptors that are left for all else */
+
+/* A service that is to be served. */
+struct wanted {
+	const struct service_config *config;
+	const struct lb_service *old; /* NULL: new */
+	uint32_t index; /* in the map "tables" */
+	uint32_t *ids; /* of its backends; NULL: nothing differs */
+	bool *added; /* by backend: the old service had none at its address */
+	bool *stays; /* by backend of the old service: the address has one still */
+	int fd; /* of the new table, as long as it is not in the kernel's map of them; -1 */
+	int err;
+};
+
+/* What one call of lb_services_apply() works with. */
+struct apply {
+	const struct lb_maps *maps;
+	struct lb_services old;
+	struct wanted *wanted;
+	unsigned count;
+	unsigned first; /* of those that are built and installed just now */
+	struct backend_ids ids;
+	bool index_used[SS_LB_TABLES];
+	bool stays[SS_LB_TABLES]; /* by position in old */
+};
+
+static const struct ss_endpoint *any_port(const struct ss_endpoint *vip, struct ss_endpoint *key)
+{
+	*key = (struct ss_endpoint){ .addr = vip->addr };
+	return key;
+}
+
+static int index_take(struct apply *a, uint32_t *index)
+{
+	for (uint32_t i = 0; i < SS_LB_TABLES; i++) {
+		if (a->index_used[i])
+			continue;
+		a->index_used[i] = true;
+		*index = i;
+		return 0;
+	}
+	return -E2BIG;
+}
+
+/* --- what differs ---------------------------------------------------------------------------- */
+
+/* Looks for the backends of @w among those of @w->old: those at the same address keep their ids. */
+static void backends_match(struct wanted *w, const struct endpoint_map *map)
+{
+	for (unsigned i = 0; i < w->config->backends_count; i++) {
+		long at = endpoint_map_find(map, &w->config->backends[i].address);
+
+		w->added[i] = at < 0;
+		if (at < 0)
+			continue;
+		w->ids[i] = w->old->table.backend[at].id;
+		w->stays[at] = true;
+	}
+}
+
+/* Notes that @w differs from what the kernel has, and which of its backends do. */
+static int wanted_differs(struct wanted *w)
+{
+	static const struct ss_endpoint none;
+	const struct ss_lb_backend *old = w->old ? w->old->table.backend : NULL;
+	uint32_t old_count = w->old ? w->old->table.head->backends : 0;
+	struct endpoint_map map;
+	int err;
+
+	w->ids = calloc(w->config->backends_count + 1, sizeof(*w->ids));
+	w->added = calloc(w->config->backends_count + 1, sizeof(*w->added));
+	w->stays = calloc(old_count + 1, sizeof(*w->stays));
+	if (!w->ids || !w->added || !w->stays)
+		return -ENOMEM;
+	err = endpoint_map_init(&map, old ? &old->endpoint : &none, sizeof(*old), old_count);
+	if (err)
+		return err;
+	backends_match(w, &map);
+	endpoint_map_done(&map);
+	return 0;
+}
+
+/* Compares the services of one share with what the kernel has. */
+static int share_compare(void *arg, unsigned first, unsigned n)
+{
+	struct apply *a = arg;
+
+	for (struct wanted *w = &a->wanted[first]; w < &a->wanted[first + n]; w++) {
+		if (w->old && lb_table_is(&w->old->table, w->config))
+			continue;
+		w->err = wanted_differs(w);
+		if (w->err)
+			return w->err;
+	}
+	return 0;
+}
+
+static int id_take(struct apply *a, const struct backend_config *backend, uint32_t *id)
+{
+	return backend_ids_take(&a->ids, lb_backend_owner(&backend->address), id);
+}
+
+/* Takes the ids, and for new services the indices, that are still missing. */
+static int numbers_take(struct apply *a)
+{
+	for (struct wanted *w = a->wanted; w < &a->wanted[a->count]; w++) {
+		if (!w->ids)
+			continue;
+		if (!w->old)
+			w->err = index_take(a, &w->index);
+		for (unsigned i = 0; !w->err && i < w->config->backends_count; i++)
+			if (w->added[i])
+				w->err = id_take(a, &w->config->backends[i], &w->ids[i]);
+		if (w->err)
+			return w->err;
+	}
+	return 0;
+}
+
+/* --- tables ---------------------------------------------------------------------------------- */
+
+/* An inner map of @blocks blocks of zeroes, for the map "tables". A file descriptor, or -errno. */
+static int table_create(uint32_t blocks)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lb_table", sizeof(uint32_t),
+				sizeof(union ss_lb_block), blocks, &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Builds the table of @w in a map of its own, w->fd. */
+static int table_make(struct wanted *w)
+{
+	uint32_t blocks = lb_table_blocks(lb_table_slots(w->config), w->config->backends_count);
+	size_t size = blocks * sizeof(union ss_lb_block);
+	void *memory;
+	int err;
+
+	w->fd = table_create(blocks);
+	if (w->fd < 0)
+		return w->fd;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, w->fd, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	err = lb_table_build(w->config, w->index, w->ids, memory);
+	(void)munmap(memory, size);
+	return err;
+}
+
+/* Builds the tables of the services of one share that differ. */
+static int share_build(void *arg, unsigned first, unsigned n)
+{
+	struct apply *a = arg;
+	struct wanted *w = &a->wanted[a->first + first];
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < n; i++)
+		if (w[i].ids)
+			err = w[i].err = table_make(&w[i]);
+	return err;
+}
+
+/* Lets packets find the new service @w, whose table is there. */
+static int service_announce(const struct lb_maps *maps, const struct wanted *w)
+{
+	uint32_t present = SS_LB_TABLES; /* no index */
+	const struct ss_endpoint *vip = &w->config->vip;
+	struct ss_endpoint address;
+
+	if (bpf_map_update_elem(maps->services, any_port(vip, &address), &present, BPF_ANY) ||
+	    bpf_map_update_elem(maps->services, vip, &w->index, BPF_ANY))
+		return -errno;
+	return 0;
+}
+
+/* What follows once the kernel has the table of @w. */
+static int service_installed(const struct lb_maps *maps, const struct wanted *w)
+{
+	int err = lb_reporters_add(maps, w->config, w->ids, w->added);
+
+	if (err)
+		return err;
+	if (!w->old)
+		return service_announce(maps, w);
+	lb_reporters_remove(maps, w->old, w->stays);
+	return 0;
+}
+
+/* Puts the tables of one share into the kernel's map of them. */
+static int share_install(void *arg, unsigned first, unsigned n)
+{
+	const struct apply *a = arg;
+	struct wanted *built[SHARE];
+	uint32_t index[SHARE], count = 0, done;
+	int fd[SHARE], err = 0;
+
+	first += a->first;
+	for (struct wanted *w = &a->wanted[first]; w < &a->wanted[first + n]; w++) {
+		if (w->fd < 0)
+			continue;
+		index[count] = w->index;
+		fd[count] = w->fd;
+		built[count++] = w;
+	}
+	done = count;
+	if (!err && count && bpf_map_update_batch(a->maps->tables, index, fd, &done, NULL))
+		err = -errno;
+	for (uint32_t i = 0; !err && i < count; i++) {
+		close(built[i]->fd);
+		built[i]->fd = -1;
+		err = built[i]->err = service_installed(a->maps, built[i]);
+	}
+	return err;
+}
+
+/* How many file descriptors tables may have; up to @wanted, if the limit of this process can be raised. */
+static unsigned table_fds(unsigned wanted)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return SHARE;
+	if (limit.rlim_cur < wanted + OTHER_FDS) {
+		limit.rlim_cur = wanted + OTHER_FDS;
+		if (limit.rlim_cur > limit.rlim_max)
+			limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_cur < SHARE + OTHER_FDS)
+		return SHARE;
+	return limit.rlim_cur - OTHER_FDS;
+}
+
+/* Builds all tables that differ, as many as there may be file descriptors, and installs them. */
+static int tables_replace(struct apply *a)
+{
+	unsigned most = table_fds(a->count), n;
+	int err = 0;
+
+	for (unsigned first = 0; !err && first < a->count; first += n) {
+		n = a->count - first < most ? a->count - first : most;
+		a->first = first;
+		err = workers_run(n, SHARE, share_build, a);
+		if (!err)
+			err = workers_run(n, SHARE, share_install, a);
+	}
+	return err;
+}
+
+/* --- removing -------------------------------------------------------------------------------- */
+
+/* The endpoints of the services that stay, with port 0: the addresses that have a service. */
+static struct ss_endpoint *addresses_list(const struct apply *a)
+{
+	struct ss_endpoint *address = calloc(a->count + 1, sizeof(*address));
+
+	for (unsigned i = 0; address && i < a->count; i++)
+		(void)any_port(&a->wanted[i].config->vip, &address[i]);
+	return address;
+}
+
+/* Lets no packet find the services of @a that do not stay any more. */
+static int services_hide(const struct apply *a)
+{
+	struct ss_endpoint *address = addresses_list(a), key;
+	struct endpoint_map kept = {};
+	int err = -ENOMEM;
+
+	if (address)
+		err = endpoint_map_init(&kept, address, sizeof(*address), a->count);
+	for (unsigned i = 0; !err && i < a->old.count; i++) {
+		const struct ss_endpoint *vip = &a->old.item[i].vip;
+
+		if (a->stays[i])
+			continue;
+		lb_reporters_remove(a->maps, &a->old.item[i], NULL);
+		(void)bpf_map_delete_elem(a->maps->services, vip);
+		if (endpoint_map_find(&kept, any_port(vip, &key)) < 0)
+			(void)bpf_map_delete_elem(a->maps->services, &key);
+	}
+	endpoint_map_done(&kept);
+	free(address);
+	return err;
+}
+
+/*
+ * Frees the tables of the services of @a that do not stay: an empty one takes their places, since
+ * the kernel knows no batch that deletes them. Returns how many, or a negative errno.
+ */
+static int tables_remove(const struct apply *a)
+{
+	uint32_t index[SS_LB_TABLES], n = 0, done;
+	int fd[SS_LB_TABLES], err = 0, empty;
+
+	empty = table_create(LB_TABLE_REMOVED_BLOCKS);
+	if (empty < 0)
+		return empty;
+	for (unsigned i = 0; i < a->old.count; i++) {
+		if (a->stays[i])
+			continue;
+		index[n] = a->old.item[i].index;
+		fd[n++] = empty;
+	}
+	done = n;
+	if (n && bpf_map_update_batch(a->maps->tables, index, fd, &done, NULL))
+		err = -errno;
+	close(empty);
+	return err ? err : (int)n;
+}
+
+/* --- all of it ------------------------------------------------------------------------------- */
+
+/* Notes which indices and ids are in use: all that old tables have, until they are replaced. */
+static void numbers_note(struct apply *a)
+{
+	for (unsigned i = 0; i < a->old.count; i++) {
+		const struct lb_table *table = &a->old.item[i].table;
+
+		a->index_used[a->old.item[i].index] = true;
+		for (unsigned j = 0; j < table->head->backends; j++)
+			backend_ids_use(&a->ids, table->backend[j].id);
+	}
+}
+
+/* Finds for every service what the kernel has at its VIP. */
+static int services_match(struct apply *a, const struct service_config *services)
+{
+	struct endpoint_map map = {};
+	int err = 0;
+
+	if (a->old.count)
+		err = endpoint_map_init(&map, &a->old.item[0].vip, sizeof(a->old.item[0]),
+					a->old.count);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < a->count; i++) {
+		struct wanted *w = &a->wanted[i];
+		long at = a->old.count ? endpoint_map_find(&map, &services[i].vip) : -1;
+
+		w->config = &services[i];
+		w->fd = -1;
+		if (at < 0)
+			continue;
+		w->old = &a->old.item[at];
+		w->index = w->old->index;
+		a->stays[at] = true;
+	}
+	endpoint_map_done(&map);
+	return 0;
+}
+
+static void apply_done(struct apply *a)
+{
+	for (unsigned i = 0; a->wanted && i < a->count; i++) {
+		if (a->wanted[i].ids && a->wanted[i].fd >= 0)
+			close(a->wanted[i].fd);
+		free(a->wanted[i].ids);
+		free(a->wanted[i].added);
+		free(a->wanted[i].stays);
+	}
+	free(a->wanted);
+	backend_ids_done(&a->ids);
+	lb_services_done(&a->old);
+}
+
+/* Returns how many services changed, or a negative errno. */
+static int apply_run(struct apply *a, const struct service_config *services)
+{
+	int changed = 0, err;
+
+	err = services_match(a, services);
+	numbers_note(a);
+	if (!err)
+		err = workers_run(a->count, SHARE, share_compare, a);
+	if (!err)
+		err = numbers_take(a);
+	if (!err)
+		err = backend_ids_write(&a->ids, a->maps);
+	if (!err)
+		err = tables_replace(a);
+	if (!err)
+		err = services_hide(a);
+	if (!err)
+		err = tables_remove(a);
+	for (unsigned i = 0; i < a->count; i++)
+		changed += a->wanted[i].ids != NULL;
+	return err < 0 ? err : err + changed;
+}
+
+/* What went wrong in @a, which ended in @code: the name of the first service that it was with. */
+static int apply_fail(const struct apply *a, int code, struct error *err)
+{
+	const char *text = code == -E2BIG ? "too many services or backends" : strerror(-code);
+
+	for (unsigned i = 0; i < a->count; i++)
+		if (a->wanted[i].err)
+			return error_set(err, code, "service %s: cannot write its table: %s",
+					 a->wanted[i].config->name, text);
+	return error_set(err, code, "cannot write the services: %s", text);
+}
+
+int lb_services_apply(const struct lb_maps *maps, const struct service_config *services,
+		      unsigned count, struct error *err)
+{
+	struct apply a = { .maps = maps, .count = count };
+	int ret;
+
+	a.wanted = calloc(count + 1, sizeof(*a.wanted));
+	if (!a.wanted || backend_ids_init(&a.ids))
+		ret = error_set(err, -ENOMEM, "out of memory");
+	else
+		ret = lb_services_read(maps, &a.old, err);
+	if (!ret) {
+		ret = apply_run(&a, services);
+		if (ret < 0)
+			ret = apply_fail(&a, ret, err);
+	}
+	apply_done(&a);
+	return ret;
+}

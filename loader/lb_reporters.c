@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "lb_reporters.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <bpf/bpf.h>
+
+int lb_reporters_add(const struct lb_maps *maps, const struct service_config *service,
+		     const uint32_t *ids, const bool *added)
+{
+	struct ss_lb_reporter *keys = calloc(service->backends_count + 1, sizeof(*keys));
+	__u32 *values = calloc(service->backends_count + 1, sizeof(*values)), n = 0;
+	int err = keys && values ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; !err && i < service->backends_count; i++) {
+		if (!added[i])
+			continue;
+		keys[n] = (struct ss_lb_reporter){ .vip = service->vip,
+						   .backend = service->backends[i].address };
+		values[n++] = ids[i];
+	}
+	if (!err && n && bpf_map_update_batch(maps->reporters, keys, values, &n, NULL))
+		err = -errno;
+	free(values);
+	free(keys);
+	return err;
+}
+
+void lb_reporters_remove(const struct lb_maps *maps, const struct lb_service *service,
+			 const bool *stays)
+{
+	struct ss_lb_reporter key = { .vip = service->vip };
+
+	for (uint32_t i = 0; i < service->table.head->backends; i++) {
+		key.backend = service->table.backend[i].endpoint;
+		if (!stays || !stays[i])
+			(void)bpf_map_delete_elem(maps->reporters, &key);
+	}
+}
