@@ -22,6 +22,7 @@
 #include "workers.h"
 
 #define SHARE 32 /* services that a thread works on between two looks for more */
+#define INSTALL_SHARE 64 /* tables that are put into the kernel together */
 #define OTHER_FDS 128 /* file descriptors that are left for all else */
 
 /* A service that is to be served. */
@@ -153,35 +154,56 @@ static int table_create(uint32_t blocks)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Builds the table of @w in a map of its own, w->fd. */
-static int table_make(struct wanted *w)
+/* Bytes of address space for the table of @service. */
+static size_t table_room(const struct service_config *service)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	size_t size = lb_table_blocks(lb_table_slots(service), service->backends_count) *
+		      sizeof(union ss_lb_block);
+
+	return (size + page - 1) / page * page;
+}
+
+/* Builds the table of @w in a map of its own, w->fd, by way of a mapping at @at. */
+static int table_make(struct wanted *w, void *at)
 {
 	uint32_t blocks = lb_table_blocks(lb_table_slots(w->config), w->config->backends_count);
-	size_t size = blocks * sizeof(union ss_lb_block);
-	void *memory;
-	int err;
 
 	w->fd = table_create(blocks);
 	if (w->fd < 0)
 		return w->fd;
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, w->fd, 0);
-	if (memory == MAP_FAILED)
+	if (mmap(at, blocks * sizeof(union ss_lb_block), PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED | MAP_POPULATE, w->fd, 0) == MAP_FAILED)
 		return -errno;
-	err = lb_table_build(w->config, w->index, w->ids, memory);
-	(void)munmap(memory, size);
-	return err;
+	return lb_table_build(w->config, w->index, w->ids, at);
 }
 
-/* Builds the tables of the services of one share that differ. */
+/*
+ * Builds the tables of the services of one share that differ. Their mappings stand in a row, so that
+ * they go together: each time one goes, all processors wait for each other.
+ */
 static int share_build(void *arg, unsigned first, unsigned n)
 {
 	struct apply *a = arg;
 	struct wanted *w = &a->wanted[a->first + first];
+	size_t size = 0;
+	char *row, *at;
 	int err = 0;
 
-	for (unsigned i = 0; !err && i < n; i++)
-		if (w[i].ids)
-			err = w[i].err = table_make(&w[i]);
+	for (unsigned i = 0; i < n; i++)
+		size += w[i].ids ? table_room(w[i].config) : 0;
+	if (!size)
+		return 0;
+	at = row = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (row == MAP_FAILED)
+		return -errno;
+	for (unsigned i = 0; !err && i < n; i++) {
+		if (!w[i].ids)
+			continue;
+		err = w[i].err = table_make(&w[i], at);
+		at += table_room(w[i].config);
+	}
+	(void)munmap(row, size);
 	return err;
 }
 
@@ -207,17 +229,16 @@ static int service_installed(const struct lb_maps *maps, const struct wanted *w)
 		return err;
 	if (!w->old)
 		return service_announce(maps, w);
-	lb_reporters_remove(maps, w->old, w->stays);
-	return 0;
+	return lb_reporters_remove(maps, w->old, w->stays);
 }
 
 /* Puts the tables of one share into the kernel's map of them. */
 static int share_install(void *arg, unsigned first, unsigned n)
 {
 	const struct apply *a = arg;
-	struct wanted *built[SHARE];
-	uint32_t index[SHARE], count = 0, done;
-	int fd[SHARE], err = 0;
+	struct wanted *built[INSTALL_SHARE];
+	uint32_t index[INSTALL_SHARE], count = 0, done;
+	int fd[INSTALL_SHARE], err = 0;
 
 	first += a->first;
 	for (struct wanted *w = &a->wanted[first]; w < &a->wanted[first + n]; w++) {
@@ -267,7 +288,7 @@ static int tables_replace(struct apply *a)
 		a->first = first;
 		err = workers_run(n, SHARE, share_build, a);
 		if (!err)
-			err = workers_run(n, SHARE, share_install, a);
+			err = workers_run(n, INSTALL_SHARE, share_install, a);
 	}
 	return err;
 }
@@ -298,7 +319,7 @@ static int services_hide(const struct apply *a)
 
 		if (a->stays[i])
 			continue;
-		lb_reporters_remove(a->maps, &a->old.item[i], NULL);
+		err = lb_reporters_remove(a->maps, &a->old.item[i], NULL);
 		(void)bpf_map_delete_elem(a->maps->services, vip);
 		if (endpoint_map_find(&kept, any_port(vip, &key)) < 0)
 			(void)bpf_map_delete_elem(a->maps->services, &key);

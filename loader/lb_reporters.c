@@ -27,14 +27,35 @@ int lb_reporters_add(const struct lb_maps *maps, const struct service_config *se
 	return err;
 }
 
-void lb_reporters_remove(const struct lb_maps *maps, const struct lb_service *service,
-			 const bool *stays)
+/* Deletes the @n @keys; those that are not there do not matter. */
+static int keys_delete(int map, const struct ss_lb_reporter *keys, uint32_t n)
 {
-	struct ss_lb_reporter key = { .vip = service->vip };
+	uint32_t done;
 
-	for (uint32_t i = 0; i < service->table.head->backends; i++) {
-		key.backend = service->table.backend[i].endpoint;
-		if (!stays || !stays[i])
-			(void)bpf_map_delete_elem(maps->reporters, &key);
+	for (uint32_t i = 0; i < n; i += done + 1) {
+		done = n - i;
+		if (!bpf_map_delete_batch(map, &keys[i], &done, NULL))
+			return 0;
+		if (errno != ENOENT)
+			return -errno;
 	}
+	return 0;
+}
+
+int lb_reporters_remove(const struct lb_maps *maps, const struct lb_service *service,
+			const bool *stays)
+{
+	uint32_t backends = service->table.head->backends, n = 0;
+	struct ss_lb_reporter *keys = calloc(backends + 1, sizeof(*keys));
+	int err = keys ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !err && i < backends; i++)
+		if (!stays || !stays[i])
+			keys[n++] = (struct ss_lb_reporter){
+				.vip = service->vip, .backend = service->table.backend[i].endpoint
+			};
+	if (!err)
+		err = keys_delete(maps->reporters, keys, n);
+	free(keys);
+	return err;
 }

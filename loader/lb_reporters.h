@@ -16,8 +16,11 @@
 int lb_reporters_add(const struct lb_maps *maps, const struct service_config *service,
 		     const uint32_t *ids, const bool *added);
 
-/* The backends of @service may report no more, but for those with @stays[i]; NULL: none of them. */
-void lb_reporters_remove(const struct lb_maps *maps, const struct lb_service *service,
-			 const bool *stays);
+/*
+ * The backends of @service may report no more, but for those with @stays[i]; NULL: none of them. Returns
+ * 0 or a negative errno.
+ */
+int lb_reporters_remove(const struct lb_maps *maps, const struct lb_service *service,
+			const bool *stays);
 
 #endif

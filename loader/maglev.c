@@ -68,6 +68,7 @@ struct round {
 
 struct build {
 	uint32_t slots;
+	uint32_t left; /* slots that nobody has */
 	struct walker *walker;
 	struct round *round;
 	uint64_t rounds;
@@ -112,6 +113,14 @@ static uint64_t weight_max(const struct slot_backend *backend, uint32_t n)
 		if (max < backend[i].weight)
 			max = backend[i].weight;
 	return max;
+}
+
+static bool weights_equal(const struct slot_backend *backend, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++)
+		if (backend[i].weight != backend[0].weight)
+			return false;
+	return true;
 }
 
 /* Puts the backend at @position into the round in which it is due. */
@@ -163,6 +172,7 @@ static int build_init(struct build *b, uint32_t slots, const struct slot_backend
 
 	*b = (struct build){
 		.slots = slots,
+		.left = slots,
 		.walker = malloc(n * sizeof(*b->walker)),
 		.rounds = rounds,
 		.round = calloc(rounds, sizeof(*b->round)),
@@ -267,31 +277,51 @@ static uint32_t slot_take_last(struct build *b, struct walker *w)
 	return slot;
 }
 
+/* A turn of @w: the next free slot of its permutation is its own. There must be one. */
+static void take_turn(struct build *b, struct walker *w, uint16_t *slot)
+{
+	slot[b->left > LAST_SLOTS ? slot_take(b, w) : slot_take_last(b, w)] = w->index;
+	if (--b->left == LAST_SLOTS)
+		free_list(b);
+}
+
+/* Every round is a turn of each. */
+static void fill_by_turns(struct build *b, uint32_t n, uint16_t *slot)
+{
+	while (b->left)
+		for (uint32_t i = 0; i < n && b->left; i++)
+			take_turn(b, &b->walker[i], slot);
+}
+
+static void fill_by_weight(struct build *b, uint16_t *slot)
+{
+	for (uint64_t r = 0; b->left; r++) {
+		uint32_t at = b->round[r].first;
+
+		while (at && b->left) {
+			struct walker *w = &b->walker[at - 1];
+			uint32_t next = w->next;
+
+			take_turn(b, w, slot);
+			w->due += w->due ? w->period : w->period + w->period / 2;
+			round_add(b, at - 1);
+			at = next;
+		}
+	}
+}
+
 int maglev_fill(uint16_t *slot, uint32_t slots, const struct slot_backend *backend, uint32_t n)
 {
-	uint32_t left = slots;
 	struct build b;
 
 	if (build_init(&b, slots, backend, n))
 		return -ENOMEM;
-	if (left <= LAST_SLOTS)
+	if (b.left <= LAST_SLOTS)
 		free_list(&b);
-	for (uint64_t r = 0; left; r++) {
-		uint32_t at = b.round[r].first;
-
-		while (at && left) {
-			struct walker *w = &b.walker[at - 1];
-			uint32_t next = w->next;
-
-			slot[left > LAST_SLOTS ? slot_take(&b, w) : slot_take_last(&b, w)] =
-				w->index;
-			if (--left == LAST_SLOTS)
-				free_list(&b);
-			w->due += w->due ? w->period : w->period + w->period / 2;
-			round_add(&b, at - 1);
-			at = next;
-		}
-	}
+	if (weights_equal(backend, n)) /* the same, without asking who is due */
+		fill_by_turns(&b, n, slot);
+	else
+		fill_by_weight(&b, slot);
 	build_free(&b);
 	return 0;
 }
