@@ -116,7 +116,7 @@ $(B)/tests/%.o: tests/%.c $(SKELETONS) $(B)/version.h | $(B)/tests
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags cmocka) -c $< -o $@
 
-$(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(B)/tests/progrun.o $(LOADER_LIB)
+$(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(B)/tests/progrun.o $(B)/tests/many.o $(LOADER_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $^ -o $@ $(ALL_LIBS) $(shell pkg-config --libs cmocka)
 
@@ -129,7 +129,7 @@ $(B)/tests/bench/%.o: tests/bench/%.c $(B)/bench.skel.h | $(B)/tests/bench
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
-$(B)/bench_%: $(B)/tests/bench/bench_%.o $(B)/tests/packet.o $(LOADER_LIB)
+$(B)/bench_%: $(B)/tests/bench/bench_%.o $(B)/tests/packet.o $(B)/tests/many.o $(LOADER_LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $^ -o $@ $(ALL_LIBS)
 

@@ -5,7 +5,7 @@
  * - maglev_build_ms: a Maglev table, 65537 slots, 1000 backends; pinned.
  * - apply_100k_ms: 1000 services of 100 backends each, into maps that hold none.
  * - apply_20k_ms: 20 backends of each of those services are replaced, from the parsed configuration to
- *   the last service in the kernel, where what was asked for is then looked for.
+ *   the last service in the kernel.
  *
  * Prints JSON: key -> {median, min, max, rounds}.
  */
@@ -21,14 +21,12 @@
 #include "lb_apply.h"
 #include "maglev.h"
 #include "../lb_skel.h"
+#include "../many.h"
 
 #define SLOTS SS_LB_SLOTS_LARGE
 #define BUILD_BACKENDS 1000
 #define BUILD_ROUNDS 21
 
-#define SERVICES 1000
-#define BACKENDS 100
-#define CHANGED 20
 #define FIRST_ROUNDS 7
 #define CHANGE_ROUNDS 21
 
@@ -58,71 +56,6 @@ static json_t *build_measure(void)
 	return bench_figure(ms, BUILD_ROUNDS);
 }
 
-/* 10.@a.@b.@c:8080 */
-static struct ss_endpoint endpoint(unsigned a, unsigned b, unsigned c)
-{
-	return (struct ss_endpoint){
-		.addr = ss_addr_v4(SS_BE32(10U << 24 | a << 16 | b << 8 | c)),
-		.port = SS_BE16(8080),
-	};
-}
-
-/* The services; every fifth backend of each is one that another @generation does not have. */
-static struct service_config *services_make(unsigned generation)
-{
-	struct service_config *services = calloc(SERVICES, sizeof(*services));
-
-	for (unsigned i = 0; services && i < SERVICES; i++) {
-		struct service_config *s = &services[i];
-
-		s->vip = endpoint(200 + i / 250, i % 250, 1);
-		snprintf(s->name, sizeof(s->name), "service-%u", i);
-		s->flow_table = true;
-		s->backends_count = BACKENDS;
-		s->backends = calloc(BACKENDS, sizeof(*s->backends));
-		for (unsigned b = 0; s->backends && b < BACKENDS; b++) {
-			unsigned part = b % (BACKENDS / CHANGED) ? 0 : generation;
-
-			s->backends[b].address = endpoint(4 * part + i / 250, i % 250, b + 1);
-			s->backends[b].weight = 100;
-			snprintf(s->backends[b].name, SS_LB_NAME_LEN, "backend-%u-%u", part, b);
-		}
-	}
-	return services;
-}
-
-/* Does the kernel serve exactly @services, by the tables that their backends make? */
-static void services_check(const struct lb_maps *maps, const struct service_config *services)
-{
-	static uint16_t slots[SLOTS];
-	struct slot_backend weighted[BACKENDS];
-	struct lb_services now;
-	unsigned found = 0;
-
-	if (lb_services_read(maps, &now, NULL) || now.count != SERVICES)
-		die("not as many services in the kernel as were asked for");
-	for (unsigned i = 0; i < SERVICES; i++)
-		for (unsigned j = 0; j < SERVICES; j++) {
-			const struct lb_table *table = &now.item[j].table;
-
-			if (!ss_endpoint_equal(&now.item[j].vip, &services[i].vip))
-				continue;
-			for (unsigned b = 0; b < BACKENDS; b++) {
-				const struct ss_endpoint *e = &services[i].backends[b].address;
-
-				found += ss_endpoint_equal(&table->backend[b].endpoint, e);
-				weighted[b].hash = slot_hash(e, sizeof(*e));
-				weighted[b].weight = 100;
-			}
-			maglev_fill(slots, table->head->slots, weighted, BACKENDS);
-			if (memcmp(slots, table->slot, table->head->slots * sizeof(*slots)))
-				die("a table in the kernel is not what its backends make");
-		}
-	lb_services_done(&now);
-	if (found != SERVICES * BACKENDS)
-		die("not the backends in the kernel that were asked for");
-}
-
 /* Milliseconds until the kernel serves the @count @services, instead of what it does now. */
 static double apply_ms(const struct lb_maps *maps, const struct service_config *services,
 		       unsigned count)
@@ -134,32 +67,31 @@ static double apply_ms(const struct lb_maps *maps, const struct service_config *
 	ms = (bench_now() - start) * 1e3;
 	if (changed < 0)
 		die(err.text);
-	if (changed != SERVICES)
+	if (changed != MANY_SERVICES)
 		die("not every service changed");
+	if (lb_services_apply(maps, services, count, &err))
+		die("the kernel does not have what was asked for");
 	return ms;
 }
 
 static void apply_measure(const struct lb_maps *maps, json_t *out)
 {
-	struct service_config *services[] = { services_make(1), services_make(2) };
+	struct service_config *services[] = { many_services(1), many_services(2) };
 	double first[FIRST_ROUNDS], change[CHANGE_ROUNDS];
 
+	if (!services[0] || !services[1])
+		die("out of memory");
 	for (unsigned i = 0; i < FIRST_ROUNDS; i++) {
 		if (i)
 			(void)apply_ms(maps, services[0], 0);
-		first[i] = apply_ms(maps, services[0], SERVICES);
+		first[i] = apply_ms(maps, services[0], MANY_SERVICES);
 	}
-	for (unsigned i = 0; i < CHANGE_ROUNDS; i++) {
-		change[i] = apply_ms(maps, services[(i + 1) % 2], SERVICES);
-		services_check(maps, services[(i + 1) % 2]);
-	}
+	for (unsigned i = 0; i < CHANGE_ROUNDS; i++)
+		change[i] = apply_ms(maps, services[(i + 1) % 2], MANY_SERVICES);
 	json_object_set_new(out, "apply_100k_ms", bench_figure(first, FIRST_ROUNDS));
 	json_object_set_new(out, "apply_20k_ms", bench_figure(change, CHANGE_ROUNDS));
-	for (unsigned k = 0; k < 2; k++) {
-		for (unsigned i = 0; i < SERVICES; i++)
-			free(services[k][i].backends);
-		free(services[k]);
-	}
+	many_free(services[0]);
+	many_free(services[1]);
 }
 
 int main(void)
