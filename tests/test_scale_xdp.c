@@ -324,8 +324,8 @@ static void *meanwhile(void *arg)
 
 		m->seen[0] += ss_endpoint_equal(&to, &m->first);
 		m->seen[1] += ss_endpoint_equal(&to, &m->second);
-		m->others += !ss_endpoint_equal(&to, &m->first) &&
-			     !ss_endpoint_equal(&to, &m->second);
+		m->others +=
+			!ss_endpoint_equal(&to, &m->first) && !ss_endpoint_equal(&to, &m->second);
 	}
 	return NULL;
 }

@@ -72,4 +72,11 @@ int bench_balancer(struct xdp_md *ctx)
 	return balance_call(ctx);
 }
 
+/* For both ends of the pair that live frames cross. */
+SEC("xdp")
+int bench_drop(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -2,13 +2,18 @@
 /*
  * Nanoseconds per packet of the balancer's XDP program, by BPF_PROG_TEST_RUN: an empty program, a
  * redirected SYN from 1, 64 k and 1 M different flows, IPv4 and IPv6, by Maglev and round robin,
- * from 64 k by the other schedulers, and packets of connections that the balancer keeps forwarding (1 M are more than its flow table holds).
+ * from 64 k by the other schedulers, and packets of connections that the balancer keeps forwarding
+ * (1 M are more than its flow table holds), by all methods, or by their hash alone.
+ *
+ * Keys that begin with "veth" are of live frames: they leave by one end of a veth pair, and the other
+ * end's program drops them, all on the same processor.
  *
  * All variants run in turn within a round, pinned to one processor; the figure is the median over the
  * rounds. Prints JSON: key -> {median, min, max, rounds}.
  */
 #include <errno.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +34,7 @@
 
 #define ROUNDS_MAX 99
 #define BACKENDS 100
-#define SERVICES 16
+#define SERVICES 19
 
 /* One thing to time. */
 struct variant {
@@ -37,6 +42,8 @@ struct variant {
 	const char *src, *dst;
 	unsigned flows; /* a power of two; 0: the empty program */
 	const char *flags; /* NULL: a SYN with a request */
+	bool live;
+	const char *begin; /* flags of what makes the connections known; NULL: the same packet */
 	double ns[ROUNDS_MAX];
 	double wrapper_ns[ROUNDS_MAX];
 };
@@ -60,8 +67,13 @@ struct variant {
 #define LEAST6 "[fd00:99::1]:87"
 #define POWER4 "10.99.0.1:88"
 #define POWER6 "[fd00:99::1]:88"
+#define NAT4 "10.99.0.1:89"
+#define HASHED4 "10.99.0.1:90" /* without a flow table */
+#define HASHED6 "[fd00:99::1]:90"
 #define FLOWS_64K (1 << 16)
 #define FLOWS_1M (1 << 20)
+#define KNOWING 4 /* packets of each flow before its packets are timed */
+#define LIVE_PART 8 /* so many times fewer live frames */
 
 static struct variant variants[] = {
 	{ "xdp_empty_ns", NULL, NULL, 0 },
@@ -91,9 +103,26 @@ static struct variant variants[] = {
 	{ "xdp_known6_64k_ns", CLIENT6, STAYING6, FLOWS_64K, "A" },
 	{ "xdp_ipip_64k_ns", CLIENT4, IPIP4, FLOWS_64K, "A" },
 	{ "xdp_gue_64k_ns", CLIENT4, GUE4, FLOWS_64K, "A" },
+	{ "xdp_nat_64k_ns", CLIENT4, NAT4, FLOWS_64K, "A", .begin = "S" },
+	{ "xdp_plain_syn_1_ns", CLIENT4, IPIP4, 1, "S" },
 	{ "xdp_plain_syn_64k_ns", CLIENT4, IPIP4, FLOWS_64K, "S" },
+	{ "xdp_plain_syn_1m_ns", CLIENT4, IPIP4, FLOWS_1M, "S" },
+	{ "xdp_unknown_1_ns", CLIENT4, HASHED4, 1, "A" },
+	{ "xdp_unknown_64k_ns", CLIENT4, HASHED4, FLOWS_64K, "A" },
+	{ "xdp_unknown_1m_ns", CLIENT4, HASHED4, FLOWS_1M, "A" },
+	{ "xdp_unknown6_64k_ns", CLIENT6, HASHED6, FLOWS_64K, "A" },
+	{ "veth_empty_ns", NULL, NULL, 0, NULL, true },
+	{ "veth_syn_1_ns", CLIENT4, MAGLEV4, 1, NULL, true },
+	{ "veth_syn_64k_ns", CLIENT4, MAGLEV4, FLOWS_64K, NULL, true },
+	{ "veth_syn_1m_ns", CLIENT4, MAGLEV4, FLOWS_1M, NULL, true },
+	{ "veth_syn6_64k_ns", CLIENT6, MAGLEV6, FLOWS_64K, NULL, true },
+	{ "veth_known_64k_ns", CLIENT4, STAYING4, FLOWS_64K, "A", true },
+	{ "veth_ipip_64k_ns", CLIENT4, IPIP4, FLOWS_64K, "A", true },
+	{ "veth_gue_64k_ns", CLIENT4, GUE4, FLOWS_64K, "A", true },
 };
 #define VARIANTS (sizeof(variants) / sizeof(*variants))
+
+static int near_end; /* the interface that packets come in by, and leave by */
 
 static void die(const char *what)
 {
@@ -128,44 +157,65 @@ static void build_syn(const struct variant *v, struct packet_buf *p)
 	packet_build(p, &spec);
 }
 
-static double run(int prog_fd, unsigned repeat)
+/* Nanoseconds for each of @repeat packets, which come in by near_end. */
+static double run(const struct variant *v, int prog_fd, unsigned repeat, bool live)
 {
 	uint8_t in[BENCH_PACKET_LEN] = { 0 }, out[BENCH_PACKET_LEN + 64];
+	struct xdp_md ctx = { .data_end = sizeof(in), .ingress_ifindex = near_end };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in, .data_size_in = sizeof(in),
-		    .data_out = out, .data_size_out = sizeof(out), .repeat = repeat);
+		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
 
+	opts.repeat = repeat;
+	if (live) {
+		opts.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+		opts.repeat = repeat / LIVE_PART + 1;
+	} else {
+		opts.data_out = out;
+		opts.data_size_out = sizeof(out);
+	}
 	if (bpf_prog_test_run_opts(prog_fd, &opts))
 		die("BPF_PROG_TEST_RUN");
-	if (opts.retval != 3 /* XDP_TX */) {
-		fprintf(stderr, "bench_xdp: the program returned %u, not XDP_TX\n", opts.retval);
+	if (!live && opts.retval != 3 /* XDP_TX */) {
+		fprintf(stderr, "bench_xdp: %s: the program returned %u, not XDP_TX\n", v->key,
+			opts.retval);
 		exit(1);
 	}
 	return opts.duration;
 }
 
-static void build_plain(const struct variant *v, struct packet_buf *p)
+static void build_plain(const struct variant *v, const char *flags, struct packet_buf *p)
 {
-	packet_build(p, &(struct packet_spec){ .src = v->src, .dst = v->dst, .flags = v->flags });
+	packet_build(p, &(struct packet_spec){ .src = v->src, .dst = v->dst, .flags = flags });
 }
 
-static void measure(struct bench_bpf *skel, struct variant *v, unsigned round, unsigned repeat)
+/* The programs get packets of @v with @flags. */
+static void packet_set(struct bench_bpf *skel, const struct variant *v, const char *flags)
 {
 	struct packet_buf p;
 
-	if (!v->flows) {
-		v->ns[round] = run(bpf_program__fd(skel->progs.bench_empty), repeat);
-		return;
-	}
-	if (v->flags)
-		build_plain(v, &p);
+	if (flags)
+		build_plain(v, flags, &p);
 	else
 		build_syn(v, &p);
 	memcpy(skel->bss->packet.bytes, p.bytes, BENCH_PACKET_LEN);
 	skel->bss->packet.flow_mask = v->flows - 1;
 	skel->bss->packet.ip6 = p.bytes[p.l3] >> 4 == 6;
-	v->wrapper_ns[round] = run(bpf_program__fd(skel->progs.bench_wrapper), repeat);
-	(void)run(bpf_program__fd(skel->progs.bench_balancer), v->flows); /* now they are known */
-	v->ns[round] = run(bpf_program__fd(skel->progs.bench_balancer), repeat);
+}
+
+static void measure(struct bench_bpf *skel, struct variant *v, unsigned round, unsigned repeat)
+{
+	int balancer = bpf_program__fd(skel->progs.bench_balancer);
+
+	if (!v->flows) {
+		v->ns[round] = run(v, bpf_program__fd(skel->progs.bench_empty), repeat, v->live);
+		return;
+	}
+	packet_set(skel, v, v->begin ? v->begin : v->flags);
+	/* now they are known: what is met again stays in the table, rather than what is new */
+	(void)run(v, balancer, KNOWING * v->flows, false);
+	packet_set(skel, v, v->flags);
+	v->wrapper_ns[round] = run(v, bpf_program__fd(skel->progs.bench_wrapper), repeat, v->live);
+	v->ns[round] = run(v, balancer, repeat, v->live);
 }
 
 static void service_fill(struct service_config *service, const char *vip, int scheduler,
@@ -175,8 +225,9 @@ static void service_fill(struct service_config *service, const char *vip, int sc
 
 	service->scheduler = scheduler;
 	service->method = method;
-	service->flow_table = true;
+	service->flow_table = strcmp(vip, HASHED4) && strcmp(vip, HASHED6);
 	endpoint_parse(vip, &service->vip);
+	address_parse("10.0.2.2", &service->source); /* of wrapped packets and by nat */
 	snprintf(service->name, sizeof(service->name), "%s", vip);
 	service->backends = calloc(BACKENDS, sizeof(*service->backends));
 	service->backends_count = BACKENDS;
@@ -196,7 +247,7 @@ static void hops_fill(const struct lb_maps *maps)
 	const struct ss_lb_backend_cpu hop = {
 		.fresh_until = ~0ULL,
 		.confirm_at = ~0ULL,
-		.ifindex = if_nametoindex("lo"), /* TEST_RUN's ingress interface */
+		.ifindex = near_end,
 	};
 
 	for (__u32 id = 0; id < SERVICES * BACKENDS; id++)
@@ -213,6 +264,21 @@ static void loads_fill(const struct lb_maps *maps)
 		if (bpf_map_update_elem(maps->loads, &id, &load, BPF_ANY))
 			die("loads");
 	}
+}
+
+/* In a network namespace of this process: a veth pair, both ends with a program, or XDP sends nothing. */
+static void pair_create(struct bench_bpf *skel)
+{
+	int drop = bpf_program__fd(skel->progs.bench_drop);
+
+	if (unshare(CLONE_NEWNET) ||
+	    system("ip link add near type veth peer name far && ip link set near up && "
+		   "ip link set far up"))
+		die("cannot create a veth pair");
+	near_end = if_nametoindex("near");
+	if (bpf_xdp_attach(near_end, drop, 0, NULL) ||
+	    bpf_xdp_attach(if_nametoindex("far"), drop, 0, NULL))
+		die("cannot attach a program to a veth pair");
 }
 
 static void setup(struct bench_bpf *skel)
@@ -239,6 +305,9 @@ static void setup(struct bench_bpf *skel)
 		{ POWER6, SS_SCHED_POWER_OF_TWO },
 		{ IPIP4, SS_SCHED_MAGLEV, SS_METHOD_IPIP },
 		{ GUE4, SS_SCHED_MAGLEV, SS_METHOD_GUE },
+		{ NAT4, SS_SCHED_MAGLEV, SS_METHOD_NAT },
+		{ HASHED4, SS_SCHED_MAGLEV },
+		{ HASHED6, SS_SCHED_MAGLEV },
 	};
 	struct service_config services[SERVICES] = {};
 	struct error err;
@@ -259,10 +328,13 @@ static void setup(struct bench_bpf *skel)
  * What a packet takes: the run, less what its wrapper takes beyond the empty program. So the figure
  * stands beside the empty program's, and both hold what BPF_PROG_TEST_RUN itself takes.
  */
-static void result_add(json_t *out, struct variant *v, const struct variant *empty, unsigned rounds)
+static void result_add(json_t *out, struct variant *v, unsigned rounds)
 {
+	const struct variant *empty = variants;
 	double ns[ROUNDS_MAX];
 
+	while (empty->flows || empty->live != v->live)
+		empty++;
 	for (unsigned i = 0; i < rounds; i++)
 		ns[i] = v->flows ? v->ns[i] - v->wrapper_ns[i] + empty->ns[i] : v->ns[i];
 	json_object_set_new(out, v->key, bench_figure(ns, rounds));
@@ -284,13 +356,14 @@ int main(int argc, char **argv)
 	skel = bench_bpf__open_and_load();
 	if (!skel)
 		die("cannot load the programs");
+	pair_create(skel);
 	setup(skel);
 	for (unsigned round = 0; round < rounds; round++)
 		for (unsigned i = 0; i < VARIANTS; i++)
 			measure(skel, &variants[i], round, repeat);
 	out = json_object();
 	for (unsigned i = 0; i < VARIANTS; i++)
-		result_add(out, &variants[i], &variants[0], rounds);
+		result_add(out, &variants[i], rounds);
 	bench_print(out);
 	bench_bpf__destroy(skel);
 	return 0;
