@@ -12,7 +12,7 @@
 #include <sidestep/report.h>
 
 /*
- * VIP:vport -> index into tables; VIP with port 0 -> present for every address that has a
+ * VIP:vport -> index and size of its table; VIP with port 0 -> present for every address that has a
  * service. User space writes, every packet reads.
  */
 struct {
@@ -23,24 +23,26 @@ struct {
 } services SEC(".maps");
 
 /*
- * As long as its service needs. User space writes it through a mapping, and no more once packets can
- * see it.
+ * Tables, by size: one inner map a service, replaced as a whole by user space, which writes it through a
+ * mapping, and no more once packets can see it. An index is in use in one of the two maps.
  */
-struct ss_lb_table_map {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32)); /* clang 14 leaves an inner map's value type unfinished */
-	__uint(value_size, sizeof(union ss_lb_block));
-};
+#define TABLES(size)                                                                       \
+	struct ss_lb_##size##_map {                                                        \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                          \
+		__uint(map_flags, BPF_F_MMAPABLE);                                         \
+		__uint(max_entries, 1);                                                    \
+		__uint(key_size, sizeof(__u32)); /* clang 14 leaves its type unfinished */ \
+		__uint(value_size, sizeof(struct ss_lb_##size##_table));                   \
+	};                                                                                 \
+	struct {                                                                           \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                  \
+		__uint(max_entries, SS_LB_TABLES);                                         \
+		__type(key, __u32);                                                        \
+		__array(values, struct ss_lb_##size##_map);                                \
+	} size##_tables SEC(".maps")
 
-/* One inner map a service, replaced as a whole by user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, SS_LB_TABLES);
-	__type(key, __u32);
-	__array(values, struct ss_lb_table_map);
-} tables SEC(".maps");
+TABLES(small);
+TABLES(large);
 
 /* Round robin: whose turn it is, by service. Written by the program, one count a processor. */
 struct {

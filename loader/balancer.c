@@ -15,8 +15,8 @@
 
 void balancer_maps_close(struct lb_maps *maps)
 {
-	int *fds[] = { &maps->services,	 &maps->tables, &maps->backend_cpu, &maps->counters,
-		       &maps->reporters, &maps->loads,	&maps->report_rules };
+	int *fds[] = { &maps->services, &maps->tables[0], &maps->tables[1], &maps->backend_cpu,
+		       &maps->counters, &maps->reporters, &maps->loads,	    &maps->report_rules };
 
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
@@ -29,7 +29,7 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 {
 	struct lb_maps maps = {
 		.services = pins_get(pins, "services"),
-		.tables = pins_get(pins, "tables"),
+		.tables = { pins_get(pins, "small_tables"), pins_get(pins, "large_tables") },
 		.backend_cpu = pins_get(pins, "backend_cpu"),
 		.counters = pins_get(pins, "counters"),
 		.reporters = pins_get(pins, "reporters"),
@@ -37,8 +37,8 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 		.report_rules = pins_get(pins, "report_rules"),
 	};
 
-	if (maps.services < 0 || maps.tables < 0 || maps.backend_cpu < 0 || maps.counters < 0 ||
-	    maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0) {
+	if (maps.services < 0 || maps.tables[0] < 0 || maps.tables[1] < 0 || maps.backend_cpu < 0 ||
+	    maps.counters < 0 || maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0) {
 		balancer_maps_close(&maps);
 		return error_set(
 			err, -ENOENT,

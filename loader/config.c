@@ -480,7 +480,7 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 {
 	static const char *const yes_no[] = { "yes", "no" };
 	static const char *const slots_text[] = { "8191", "65537" };
-	static const uint32_t slots_number[] = { SS_LB_SLOTS_SMALL, SS_LB_SLOTS_LARGE, 0 };
+	static const uint32_t slots_number[] = { SS_LB_SMALL_SLOTS, SS_LB_LARGE_SLOTS, 0 };
 	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0, closed = 1;
 	unsigned slots = 2;
 	int ret;
@@ -508,6 +508,9 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	out->flow_table = !without;
 	out->slots = slots_number[slots];
 	out->fail_open = !closed;
+	if (out->slots == SS_LB_SMALL_SLOTS && raw->backends_count > SS_LB_SMALL_BACKENDS)
+		return fail_at(AT_KEY(at, "slots"), "65537", "a table for at most %u backends",
+			       SS_LB_SMALL_BACKENDS);
 	if (without && method == SS_METHOD_NAT)
 		return fail_at(AT_KEY(at, "flow_table"), "yes",
 			       "address translation without a table");

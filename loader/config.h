@@ -79,7 +79,7 @@ struct service_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint vip;
 	enum ss_scheduler scheduler; /* key "scheduler": SS_SCHEDULERS; maglev (default) */
-	uint32_t slots; /* key "slots": SS_LB_SLOTS_SMALL or _LARGE; 0: see lb_table_slots() */
+	uint32_t slots; /* key "slots": SS_LB_SMALL_SLOTS or _LARGE_; 0: see lb_table_is_large() */
 	enum ss_method method; /* key "method": rewrite (default), ipip, gue, nat */
 	bool fail_open; /* key "fail_open": yes, no (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */

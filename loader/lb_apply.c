@@ -29,7 +29,8 @@
 struct wanted {
 	const struct service_config *config;
 	const struct lb_service *old; /* NULL: new */
-	uint32_t index; /* in the map "tables" */
+	uint32_t index; /* in the maps of tables */
+	bool is_large; /* its table */
 	uint32_t *ids; /* of its backends; NULL: nothing differs */
 	bool *added; /* by backend: the old service had none at its address */
 	bool *stays; /* by backend of the old service: the address has one still */
@@ -144,35 +145,31 @@ static int numbers_take(struct apply *a)
 
 /* --- tables ---------------------------------------------------------------------------------- */
 
-/* An inner map of @blocks blocks of zeroes, for the map "tables". A file descriptor, or -errno. */
-static int table_create(uint32_t blocks)
+/* An inner map with a table of zeroes. A file descriptor, or -errno. */
+static int table_create(bool large)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
 	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lb_table", sizeof(uint32_t),
-				sizeof(union ss_lb_block), blocks, &opts);
+				lb_table_size(large), 1, &opts);
 
 	return fd < 0 ? -errno : fd;
 }
 
-/* Bytes of address space for the table of @service. */
-static size_t table_room(const struct service_config *service)
+/* Bytes of address space for the table of @w. */
+static size_t table_room(const struct wanted *w)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
-	size_t size = lb_table_blocks(lb_table_slots(service), service->backends_count) *
-		      sizeof(union ss_lb_block);
 
-	return (size + page - 1) / page * page;
+	return (lb_table_size(w->is_large) + page - 1) / page * page;
 }
 
 /* Builds the table of @w in a map of its own, w->fd, by way of a mapping at @at. */
 static int table_make(struct wanted *w, void *at)
 {
-	uint32_t blocks = lb_table_blocks(lb_table_slots(w->config), w->config->backends_count);
-
-	w->fd = table_create(blocks);
+	w->fd = table_create(w->is_large);
 	if (w->fd < 0)
 		return w->fd;
-	if (mmap(at, blocks * sizeof(union ss_lb_block), PROT_READ | PROT_WRITE,
+	if (mmap(at, lb_table_size(w->is_large), PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_FIXED | MAP_POPULATE, w->fd, 0) == MAP_FAILED)
 		return -errno;
 	return lb_table_build(w->config, w->index, w->ids, at);
@@ -191,7 +188,7 @@ static int share_build(void *arg, unsigned first, unsigned n)
 	int err = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		size += w[i].ids ? table_room(w[i].config) : 0;
+		size += w[i].ids ? table_room(&w[i]) : 0;
 	if (!size)
 		return 0;
 	at = row = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -201,21 +198,24 @@ static int share_build(void *arg, unsigned first, unsigned n)
 		if (!w[i].ids)
 			continue;
 		err = w[i].err = table_make(&w[i], at);
-		at += table_room(w[i].config);
+		at += table_room(&w[i]);
 	}
 	(void)munmap(row, size);
 	return err;
 }
 
-/* Lets packets find the new service @w, whose table is there. */
+/* Lets packets find the table of @w, if it is not where they would look for it anyway. */
 static int service_announce(const struct lb_maps *maps, const struct wanted *w)
 {
 	uint32_t present = SS_LB_TABLES; /* no index */
+	uint32_t value = w->index | (w->is_large ? SS_LB_IS_LARGE : 0);
 	const struct ss_endpoint *vip = &w->config->vip;
 	struct ss_endpoint address;
 
+	if (w->old && w->old->is_large == w->is_large)
+		return 0;
 	if (bpf_map_update_elem(maps->services, any_port(vip, &address), &present, BPF_ANY) ||
-	    bpf_map_update_elem(maps->services, vip, &w->index, BPF_ANY))
+	    bpf_map_update_elem(maps->services, vip, &value, BPF_ANY))
 		return -errno;
 	return 0;
 }
@@ -225,36 +225,46 @@ static int service_installed(const struct lb_maps *maps, const struct wanted *w)
 {
 	int err = lb_reporters_add(maps, w->config, w->ids, w->added);
 
-	if (err)
-		return err;
-	if (!w->old)
-		return service_announce(maps, w);
-	return lb_reporters_remove(maps, w->old, w->stays);
+	if (!err)
+		err = service_announce(maps, w);
+	if (!err && w->old)
+		err = lb_reporters_remove(maps, w->old, w->stays);
+	return err;
 }
 
-/* Puts the tables of one share into the kernel's map of them. */
+/* Puts those of the @n tables from @w on that are new, of one size, into the kernel's map of them. */
+static int tables_install(const struct lb_maps *maps, const struct wanted *w, unsigned n,
+			  bool large)
+{
+	uint32_t index[INSTALL_SHARE], count = 0;
+	int fd[INSTALL_SHARE];
+
+	for (unsigned i = 0; i < n; i++) {
+		if (w[i].fd < 0 || w[i].is_large != large)
+			continue;
+		index[count] = w[i].index;
+		fd[count++] = w[i].fd;
+	}
+	if (count && bpf_map_update_batch(maps->tables[large], index, fd, &count, NULL))
+		return -errno;
+	return 0;
+}
+
+/* Installs the tables of one share. */
 static int share_install(void *arg, unsigned first, unsigned n)
 {
 	const struct apply *a = arg;
-	struct wanted *built[INSTALL_SHARE];
-	uint32_t index[INSTALL_SHARE], count = 0, done;
-	int fd[INSTALL_SHARE], err = 0;
+	struct wanted *w = &a->wanted[a->first + first];
+	int err = tables_install(a->maps, w, n, false);
 
-	first += a->first;
-	for (struct wanted *w = &a->wanted[first]; w < &a->wanted[first + n]; w++) {
-		if (w->fd < 0)
+	if (!err)
+		err = tables_install(a->maps, w, n, true);
+	for (unsigned i = 0; !err && i < n; i++) {
+		if (w[i].fd < 0)
 			continue;
-		index[count] = w->index;
-		fd[count] = w->fd;
-		built[count++] = w;
-	}
-	done = count;
-	if (!err && count && bpf_map_update_batch(a->maps->tables, index, fd, &done, NULL))
-		err = -errno;
-	for (uint32_t i = 0; !err && i < count; i++) {
-		close(built[i]->fd);
-		built[i]->fd = -1;
-		err = built[i]->err = service_installed(a->maps, built[i]);
+		close(w[i].fd);
+		w[i].fd = -1;
+		err = w[i].err = service_installed(a->maps, &w[i]);
 	}
 	return err;
 }
@@ -330,28 +340,39 @@ static int services_hide(const struct apply *a)
 }
 
 /*
- * Frees the tables of the services of @a that do not stay: an empty one takes their places, since
- * the kernel knows no batch that deletes them. Returns how many, or a negative errno.
+ * Frees the tables at the @n indices @index: an empty one takes their places, since the kernel knows no
+ * batch that deletes them. Returns 0 or a negative errno.
  */
-static int tables_remove(const struct apply *a)
+static int tables_empty(const struct lb_maps *maps, bool large, const uint32_t *index, uint32_t n)
 {
-	uint32_t index[SS_LB_TABLES], n = 0, done;
-	int fd[SS_LB_TABLES], err = 0, empty;
+	int fd[SS_LB_TABLES], empty, err = 0;
 
-	empty = table_create(LB_TABLE_REMOVED_BLOCKS);
+	if (!n)
+		return 0;
+	empty = table_create(large);
 	if (empty < 0)
 		return empty;
-	for (unsigned i = 0; i < a->old.count; i++) {
-		if (a->stays[i])
-			continue;
-		index[n] = a->old.item[i].index;
-		fd[n++] = empty;
-	}
-	done = n;
-	if (n && bpf_map_update_batch(a->maps->tables, index, fd, &done, NULL))
+	for (uint32_t i = 0; i < n; i++)
+		fd[i] = empty;
+	if (bpf_map_update_batch(maps->tables[large], index, fd, &n, NULL))
 		err = -errno;
 	close(empty);
-	return err ? err : (int)n;
+	return err;
+}
+
+/* Frees the tables that no packet finds any more: of services that are gone, or have the other size. */
+static int tables_remove(const struct apply *a, bool large)
+{
+	uint32_t index[SS_LB_TABLES], n = 0;
+
+	for (unsigned i = 0; i < a->old.count; i++)
+		if (!a->stays[i] && a->old.item[i].is_large == large)
+			index[n++] = a->old.item[i].index;
+	for (unsigned i = 0; i < a->count; i++)
+		if (a->wanted[i].old && a->wanted[i].old->is_large == large &&
+		    a->wanted[i].is_large != large)
+			index[n++] = a->wanted[i].index;
+	return tables_empty(a->maps, large, index, n);
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -384,6 +405,7 @@ static int services_match(struct apply *a, const struct service_config *services
 		long at = a->old.count ? endpoint_map_find(&map, &services[i].vip) : -1;
 
 		w->config = &services[i];
+		w->is_large = lb_table_is_large(w->config);
 		w->fd = -1;
 		if (at < 0)
 			continue;
@@ -427,10 +449,14 @@ static int apply_run(struct apply *a, const struct service_config *services)
 	if (!err)
 		err = services_hide(a);
 	if (!err)
-		err = tables_remove(a);
+		err = tables_remove(a, false);
+	if (!err)
+		err = tables_remove(a, true);
 	for (unsigned i = 0; i < a->count; i++)
 		changed += a->wanted[i].ids != NULL;
-	return err < 0 ? err : err + changed;
+	for (unsigned i = 0; i < a->old.count; i++)
+		changed += !a->stays[i];
+	return err ? err : changed;
 }
 
 /* What went wrong in @a, which ended in @code: the name of the first service that it was with. */

@@ -39,27 +39,20 @@ int lb_inner_open(int fd, uint32_t index)
 /* Maps the table at service->index. Returns 0 or a negative errno; -ENOENT: it was removed. */
 static int table_map(const struct lb_maps *maps, struct lb_service *service)
 {
-	struct bpf_map_info info = {};
-	uint32_t len = sizeof(info);
-	int fd = lb_inner_open(maps->tables, service->index), err = 0;
+	size_t size = lb_table_size(service->is_large);
+	int fd = lb_inner_open(maps->tables[service->is_large], service->index), err;
 	void *memory;
 
 	if (fd < 0)
 		return fd;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len))
-		err = -errno;
-	else if (info.max_entries == LB_TABLE_REMOVED_BLOCKS)
-		err = -ENOENT;
-	service->table_size = info.max_entries * sizeof(union ss_lb_block);
-	memory = err ? NULL : mmap(NULL, service->table_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (memory == MAP_FAILED)
-		err = -errno;
+	memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	err = memory == MAP_FAILED ? -errno : 0;
 	close(fd);
 	if (err)
 		return err;
-	err = lb_table_view(memory, info.max_entries, &service->table);
+	err = lb_table_view(memory, service->is_large, &service->table);
 	if (err)
-		(void)munmap(memory, service->table_size);
+		(void)munmap(memory, size);
 	return err;
 }
 
@@ -85,12 +78,15 @@ int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct
 
 	while (!ret && !bpf_map_get_next_key(maps->services, prev, &key)) {
 		struct lb_service service = { .vip = key };
+		uint32_t value;
 
 		prev = &key;
 		if (!key.port)
 			continue;
-		if (bpf_map_lookup_elem(maps->services, &key, &service.index))
+		if (bpf_map_lookup_elem(maps->services, &key, &value))
 			continue; /* removed while we read */
+		service.index = value & ~SS_LB_IS_LARGE;
+		service.is_large = value & SS_LB_IS_LARGE;
 		ret = table_map(maps, &service);
 		if (!ret)
 			ret = service_append(&list, &service);
@@ -111,7 +107,8 @@ int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct
 void lb_services_done(struct lb_services *services)
 {
 	for (unsigned i = 0; i < services->count; i++)
-		(void)munmap(services->item[i].table.head, services->item[i].table_size);
+		(void)munmap(services->item[i].table.head,
+			     lb_table_size(services->item[i].is_large));
 	free(services->item);
 	*services = (struct lb_services){};
 }

@@ -13,7 +13,7 @@
 /* File descriptors of the balancer's maps (lb-xdp/maps.h). */
 struct lb_maps {
 	int services;
-	int tables;
+	int tables[2]; /* small ones, large ones */
 	int backend_cpu;
 	int counters;
 	int reporters;
@@ -25,8 +25,8 @@ struct lb_maps {
 struct lb_service {
 	struct ss_endpoint vip;
 	uint32_t index;
+	bool is_large; /* its table */
 	struct lb_table table; /* to read, not to write */
-	size_t table_size; /* in bytes, from table.head on */
 };
 
 struct lb_services {
@@ -55,9 +55,6 @@ int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rule
 
 /* The load that the backend reported, into *@out. Returns 1, or 0 if there is none that counts now. */
 int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out);
-
-/* A removed service's table has no more than an empty head. */
-#define LB_TABLE_REMOVED_BLOCKS 1
 
 /* Opens the inner map at @index of the map of maps @fd. A file descriptor or a negative errno. */
 int lb_inner_open(int fd, uint32_t index);

@@ -31,52 +31,51 @@ static enum ss_backend_state state_that_serves(const struct service_config *serv
 	return service->fail_open ? SS_BACKEND_DOWN : SS_BACKEND_UP;
 }
 
-uint32_t lb_table_slots(const struct service_config *service)
+bool lb_table_is_large(const struct service_config *service)
 {
 	if (service->slots)
-		return service->slots;
-	return service->backends_count <= SS_LB_SMALL_BACKENDS ? SS_LB_SLOTS_SMALL
-							       : SS_LB_SLOTS_LARGE;
+		return service->slots == SS_LB_LARGE_SLOTS;
+	return service->backends_count > SS_LB_SMALL_BACKENDS;
 }
 
-/* The number of the block with the name, behind @slots slots and @backends backends. */
-static uint32_t name_block(uint32_t slots, uint32_t backends)
+size_t lb_table_size(bool large)
 {
-	return ss_lb_backend_block(slots, backends + SS_LB_BLOCK_BACKENDS - 1);
+	return large ? sizeof(struct ss_lb_large_table) : sizeof(struct ss_lb_small_table);
 }
 
-uint32_t lb_table_blocks(uint32_t slots, uint32_t backends)
+static uint32_t slots_of(bool large)
 {
-	size_t info = backends * sizeof(struct ss_lb_backend_info);
-
-	return name_block(slots, backends) + 1 +
-	       (info + sizeof(union ss_lb_block) - 1) / sizeof(union ss_lb_block);
+	return large ? SS_LB_LARGE_SLOTS : SS_LB_SMALL_SLOTS;
 }
 
-/* The parts of a table of @slots slots and @backends backends at @memory. */
-static struct lb_table table_parts(void *memory, uint32_t slots, uint32_t backends)
+static uint32_t backends_max(bool large)
 {
-	union ss_lb_block *block = memory;
-	uint32_t name = name_block(slots, backends);
-
-	return (struct lb_table){
-		.head = &block->head,
-		.slot = block[ss_lb_slot_block(0)].slot,
-		.backend = block[ss_lb_backend_block(slots, 0)].backend,
-		.name = block[name].name,
-		.info = (struct ss_lb_backend_info *)&block[name + 1],
-	};
+	return large ? SS_LB_LARGE_BACKENDS : SS_LB_SMALL_BACKENDS;
 }
 
-int lb_table_view(void *memory, uint32_t blocks, struct lb_table *out)
+#define PARTS(table)                                                                        \
+	((struct lb_table){ &(table)->head, (table)->slot, (table)->backend, (table)->name, \
+			    (table)->info })
+
+/* The parts of a table at @memory. */
+static struct lb_table table_parts(void *memory, bool large)
+{
+	struct ss_lb_small_table *small_table = memory;
+	struct ss_lb_large_table *large_table = memory;
+
+	return large ? PARTS(large_table) : PARTS(small_table);
+}
+
+int lb_table_view(void *memory, bool large, struct lb_table *out)
 {
 	const struct ss_lb_head *head = memory;
 
-	if (!head->slots || head->slots > SS_LB_SLOTS_LARGE ||
-	    head->backends > SS_LB_SERVICE_BACKENDS || head->active > head->backends ||
-	    lb_table_blocks(head->slots, head->backends) != blocks)
+	if (!head->slots)
+		return -ENOENT;
+	if (head->slots != slots_of(large) || head->backends > backends_max(large) ||
+	    head->active > head->backends)
 		return -EINVAL;
-	*out = table_parts(memory, head->slots, head->backends);
+	*out = table_parts(memory, large);
 	return 0;
 }
 
@@ -150,7 +149,7 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 	return (struct ss_lb_head){
 		.scheduler = service->scheduler,
 		.index = index,
-		.slots = lb_table_slots(service),
+		.slots = slots_of(lb_table_is_large(service)),
 		.slots_wanted = service->slots,
 		.method = service->method,
 		.flow_id = flow_id(service),
@@ -162,9 +161,11 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
 		   void *memory)
 {
-	struct lb_table table =
-		table_parts(memory, lb_table_slots(service), service->backends_count);
+	bool large = lb_table_is_large(service);
+	struct lb_table table = table_parts(memory, large);
 
+	if (service->backends_count > backends_max(large))
+		return -E2BIG;
 	*table.head = head_of(service, index);
 	memcpy(table.name, service->name, SS_LB_NAME_LEN);
 	append_backends(service, ids, true, &table);

@@ -10,7 +10,7 @@
 
 #include "config.h"
 
-/* What stands where in the blocks of a table (sidestep/lb.h). */
+/* What stands where in a table, small or large (sidestep/lb.h). */
 struct lb_table {
 	struct ss_lb_head *head;
 	__u16 *slot;
@@ -20,22 +20,22 @@ struct lb_table {
 };
 
 /*
- * How many slots @service has: what its configuration says, or else as many as its number of
- * backends asks for, whatever their states and weights. Balancers that do not know of each other
- * agree on it.
+ * Does @service have a large table? Its configuration says so by its number of slots, or else its number
+ * of backends does, whatever their states and weights: balancers that do not know of each other agree.
  */
-uint32_t lb_table_slots(const struct service_config *service);
+bool lb_table_is_large(const struct service_config *service);
 
-/* How many blocks a table of @slots slots and @backends backends takes. */
-uint32_t lb_table_blocks(uint32_t slots, uint32_t backends);
+/* Bytes of a table. */
+size_t lb_table_size(bool large);
 
-/* Finds the parts of the table in the @blocks blocks at @memory. -EINVAL if they are no table. */
-int lb_table_view(void *memory, uint32_t blocks, struct lb_table *out);
+/* Finds the parts of the table at @memory. -EINVAL: what is there is none; -ENOENT: only zeroes are. */
+int lb_table_view(void *memory, bool large, struct lb_table *out);
 
 /*
- * Builds the table of @service at @memory: lb_table_blocks() blocks of zeroes, 8-aligned. @index is
- * the service's place in the map "tables", @ids[i] the id of backend i, an index into the map
- * "backend_cpu". Backends that are up and have a weight take new connections. Returns 0 or a negative errno.
+ * Builds the table of @service at @memory: lb_table_size() bytes of zeroes, 8-aligned. @index is the
+ * service's place in the maps of tables, @ids[i] the id of backend i, an index into the map
+ * "backend_cpu". Backends that are up and have a weight take new connections. Returns 0 or a negative
+ * errno; -E2BIG: its table has not as much room as it has backends.
  */
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
 		   void *memory);

@@ -15,7 +15,8 @@
 
 #define LB_MAPS_OF(skel)                                                         \
 	((struct lb_maps){ .services = bpf_map__fd((skel)->maps.services),       \
-			   .tables = bpf_map__fd((skel)->maps.tables),           \
+			   .tables = { bpf_map__fd((skel)->maps.small_tables),   \
+				       bpf_map__fd((skel)->maps.large_tables) }, \
 			   .backend_cpu = bpf_map__fd((skel)->maps.backend_cpu), \
 			   .counters = bpf_map__fd((skel)->maps.counters),       \
 			   .reporters = bpf_map__fd((skel)->maps.reporters),     \

@@ -198,7 +198,7 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(web6->scheduler, SS_SCHED_MAGLEV);
 	assert_int_equal(web6->method, SS_METHOD_GUE);
 	assert_false(web6->flow_table);
-	assert_int_equal(web6->slots, SS_LB_SLOTS_LARGE);
+	assert_int_equal(web6->slots, SS_LB_LARGE_SLOTS);
 	assert_true(web6->fail_open);
 	assert_false(web6->source.w[0]); /* by the routes */
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
@@ -567,8 +567,8 @@ static void errors(void **state)
 		    error_rows[i].error);
 }
 
-/* A balancer's configuration with that many services and backends of each. */
-static char *many(unsigned services, unsigned backends, size_t *len)
+/* A balancer's configuration with that many services and backends of each, and @key in each service. */
+static char *many(unsigned services, unsigned backends, const char *key, size_t *len)
 {
 	char *text;
 	FILE *f = open_memstream(&text, len);
@@ -576,7 +576,7 @@ static char *many(unsigned services, unsigned backends, size_t *len)
 	assert_non_null(f);
 	fprintf(f, LB);
 	for (unsigned s = 0; s < services; s++) {
-		fprintf(f, "- {name: s%u, vip: 10.99.0.1:%u, backends: [\n", s, s + 1);
+		fprintf(f, "- {name: s%u, vip: 10.99.0.1:%u, %s backends: [\n", s, s + 1, key);
 		for (unsigned b = 0; b < backends; b++)
 			fprintf(f, "  {name: b%u, address: 10.0.%u.%u:80},\n", b, b / 256, b % 256);
 		fprintf(f, "  ]}\n");
@@ -590,10 +590,15 @@ static const struct {
 	unsigned services;
 	unsigned backends;
 	const char *error; /* NULL: fine */
+	const char *key;
 } limit_rows[] = {
 	{ "most services", SS_LB_SERVICES, 1, NULL },
 	{ "most backends of a service", 1, SS_LB_SERVICE_BACKENDS, NULL },
 	{ "most backends", SS_LB_BACKENDS / 1000, 1000, NULL },
+	{ "most backends of a small table", 1, SS_LB_SMALL_BACKENDS, NULL, "slots: 8191," },
+	{ "a backend too many for a small table", 1, SS_LB_SMALL_BACKENDS + 1,
+	  "f:3: services[0].slots: a table for at most 128 backends; expected 65537",
+	  "slots: 8191," },
 	{ "a service too many", SS_LB_SERVICES + 1, 0,
 	  "f:2: services: too many entries; expected at most 1024" },
 	{ "a backend too many for a service", 1, SS_LB_SERVICE_BACKENDS + 1,
@@ -608,7 +613,8 @@ static void limits(void **state)
 	(void)state;
 	for (size_t i = 0; i < ROWS(limit_rows); i++) {
 		size_t len;
-		char *text = many(limit_rows[i].services, limit_rows[i].backends, &len);
+		const char *key = limit_rows[i].key ? limit_rows[i].key : "";
+		char *text = many(limit_rows[i].services, limit_rows[i].backends, key, &len);
 
 		if (limit_rows[i].error)
 			bad(limit_rows[i].why, text, len, limit_rows[i].error);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -104,14 +105,14 @@ static bool is_backend(const struct service_config *service, const struct ss_end
 	return false;
 }
 
-/* Complains unless SYNs for each of @services go to a backend of it. */
-static void expect_served(const struct service_config *services)
+/* Complains unless SYNs for each of the @n @services go to a backend of it. */
+static void expect_served(const struct service_config *services, unsigned n)
 {
 	struct ss_endpoint to;
 	struct packet_buf syn;
 	unsigned verdict;
 
-	for (unsigned i = 0; i < MANY_SERVICES; i++)
+	for (unsigned i = 0; i < n; i++)
 		for (unsigned flow = 0; flow < FLOWS; flow++) {
 			syn_build(&syn, &services[i], flow);
 			to = syn_goes_to(&syn, &verdict);
@@ -138,6 +139,20 @@ static void services_read(struct lb_services *all)
 	assert_int_equal(lb_services_read(&maps, all, NULL), 0);
 }
 
+/* Is there no table at @index of those of that size? */
+static bool table_is_empty(bool large, uint32_t index)
+{
+	int fd = lb_inner_open(maps.tables[large], index);
+	static struct ss_lb_large_table table;
+	__u32 zero = 0;
+
+	if (fd < 0)
+		return true;
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, &table), 0);
+	close(fd);
+	return !table.head.slots;
+}
+
 /* --- tests ------------------------------------------------------------------------------------- */
 
 /* All are served, and asking for the same once more changes nothing. */
@@ -147,14 +162,14 @@ static void served(void **state)
 	assert_int_equal(apply(generation[1], 0), MANY_SERVICES);
 	assert_int_equal(apply(generation[1], MANY_SERVICES), MANY_SERVICES);
 	hops_fill();
-	expect_served(generation[1]);
+	expect_served(generation[1], MANY_SERVICES);
 	assert_int_equal(apply(generation[1], MANY_SERVICES), 0);
 }
 
 /* Every table is the one that its backends make. */
 static void tables(void **state)
 {
-	static uint16_t slots[SS_LB_SLOTS_LARGE];
+	static uint16_t slots[SS_LB_LARGE_SLOTS];
 	struct slot_backend weighted[MANY_BACKENDS];
 	struct lb_services all;
 
@@ -165,14 +180,14 @@ static void tables(void **state)
 		const struct service_config *want = &generation[1][i];
 		const struct lb_table *table = &service_in(&all, want)->table;
 
-		assert_int_equal(table->head->slots, SS_LB_SLOTS_SMALL);
+		assert_int_equal(table->head->slots, SS_LB_SMALL_SLOTS);
 		for (unsigned b = 0; b < MANY_BACKENDS; b++) {
 			weighted[b].hash = slot_hash(&want->backends[b].address,
 						     sizeof(want->backends[b].address));
 			weighted[b].weight = want->backends[b].weight;
 		}
-		assert_int_equal(maglev_fill(slots, SS_LB_SLOTS_SMALL, weighted, MANY_BACKENDS), 0);
-		assert_memory_equal(slots, table->slot, SS_LB_SLOTS_SMALL * sizeof(*slots));
+		assert_int_equal(maglev_fill(slots, SS_LB_SMALL_SLOTS, weighted, MANY_BACKENDS), 0);
+		assert_memory_equal(slots, table->slot, SS_LB_SMALL_SLOTS * sizeof(*slots));
 	}
 	lb_services_done(&all);
 }
@@ -199,7 +214,7 @@ static void changed(void **state)
 	unsigned kept = 0;
 
 	(void)state;
-	expect_served(generation[1]);
+	expect_served(generation[1], MANY_SERVICES);
 	services_read(&old);
 	syns_read(&old, before);
 	assert_int_equal(apply(generation[2], MANY_SERVICES), MANY_SERVICES);
@@ -223,14 +238,14 @@ static void changed(void **state)
 	lb_services_done(&old);
 	lb_services_done(&now);
 	hops_fill();
-	expect_served(generation[2]);
+	expect_served(generation[2], MANY_SERVICES);
 }
 
 /* The kernel's ids of all inner maps of services. */
 static void map_ids_read(__u32 *ids)
 {
 	for (__u32 i = 0; i < MANY_SERVICES; i++)
-		assert_int_equal(bpf_map_lookup_elem(maps.tables, &i, &ids[i]), 0);
+		assert_int_equal(bpf_map_lookup_elem(maps.tables[0], &i, &ids[i]), 0);
 }
 
 /* One backend's weight changes: one table is replaced, the others are not touched. */
@@ -300,6 +315,45 @@ static void replaced(void **state)
 	assert_int_equal(apply(&services[SS_LB_SERVICES], SS_LB_SERVICES), 2 * SS_LB_SERVICES);
 	assert_int_equal(apply(services, 0), SS_LB_SERVICES);
 	free(services);
+}
+
+/* The size of the table of the one service, and whether the other map has none of it. */
+static void expect_size(bool large)
+{
+	struct lb_services all;
+
+	services_read(&all);
+	assert_int_equal(all.count, 1);
+	assert_int_equal(all.item[0].is_large, large);
+	assert_int_equal(all.item[0].table.head->slots,
+			 large ? SS_LB_LARGE_SLOTS : SS_LB_SMALL_SLOTS);
+	assert_true(table_is_empty(!large, all.item[0].index));
+	lb_services_done(&all);
+}
+
+/* A service gets as many backends as there may be, and loses them: its table grows and shrinks. */
+static void sizes(void **state)
+{
+	static const unsigned counts[] = { SS_LB_SMALL_BACKENDS, SS_LB_SMALL_BACKENDS + 1,
+					   SS_LB_LARGE_BACKENDS, 1 };
+	struct service_config service = generation[1][0];
+
+	(void)state;
+	apply(&service, 1);
+	service.backends = calloc(SS_LB_LARGE_BACKENDS, sizeof(*service.backends));
+	assert_non_null(service.backends);
+	for (unsigned i = 0; i < SS_LB_LARGE_BACKENDS; i++) {
+		service.backends[i] = generation[1][i / MANY_BACKENDS].backends[i % MANY_BACKENDS];
+		service.backends[i].weight = i + 1; /* most of the last ones */
+	}
+	for (unsigned i = 0; i < ROWS(counts); i++) {
+		service.backends_count = counts[i];
+		assert_int_equal(apply(&service, 1), 1);
+		hops_fill();
+		expect_size(counts[i] > SS_LB_SMALL_BACKENDS);
+		expect_served(&service, 1);
+	}
+	free(service.backends);
 }
 
 /* --- packets meanwhile ------------------------------------------------------------------------- */
@@ -386,6 +440,7 @@ int main(void)
 		cmocka_unit_test_setup(one, first_generation),
 		cmocka_unit_test_setup(removed, first_generation),
 		cmocka_unit_test(replaced),
+		cmocka_unit_test(sizes),
 		cmocka_unit_test_setup(at_once, first_generation),
 	};
 

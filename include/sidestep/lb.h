@@ -2,8 +2,9 @@
 /*
  * What the balancer's XDP program and user space share: the values of the balancer's maps.
  *
- * A service is one inner array map of blocks. Everything that may change of a service stands in it,
- * so that replacing the inner map replaces all of it at once and no packet sees half of a change.
+ * A service is one table, the single element of an inner array map. Everything that may change of a
+ * service stands in it, so that replacing the inner map replaces all of it at once and no packet sees
+ * half of a change.
  * It is also the only record of what is configured: `sidestep balancer status` and `backend add`
  * read it back from the kernel.
  */
@@ -16,16 +17,17 @@
 #include "siphash.h"
 
 /*
- * Slots of a service: one of two primes, as Maglev wants (NSDI 2016, section 3.4). Each has 64 slots
- * a backend, or more, up to so many backends: a backend's share is exact to less than 2 percent.
+ * Tables of services come in two sizes. The number of slots is a prime, as Maglev wants (NSDI 2016,
+ * section 3.4), and 64 or more for each backend: its share is exact to less than 2 percent.
  */
-#define SS_LB_SLOTS_SMALL 8191
-#define SS_LB_SLOTS_LARGE 65537
+#define SS_LB_SMALL_SLOTS 8191
 #define SS_LB_SMALL_BACKENDS 128
+#define SS_LB_LARGE_SLOTS 65537
+#define SS_LB_LARGE_BACKENDS 1024
 
 #define SS_LB_SERVICES 1024 /* services of one balancer */
 #define SS_LB_TABLES (2 * SS_LB_SERVICES) /* old and new ones, while a change is applied */
-#define SS_LB_SERVICE_BACKENDS 1024 /* backends of one service */
+#define SS_LB_SERVICE_BACKENDS SS_LB_LARGE_BACKENDS /* backends of one service */
 #define SS_LB_BACKENDS 131072 /* backends of one balancer */
 #define SS_LB_IDS (2 * SS_LB_BACKENDS) /* of old and new ones, while a change is applied */
 #define SS_LB_ID_GROUP 1024 /* ids in one inner map of the map "backend_cpu" */
@@ -120,7 +122,7 @@ struct ss_lb_head {
 	__u32 scheduler; /* an ss_scheduler */
 	__u32 active;
 	__u32 backends; /* all, with those that take no new connections */
-	__u32 index; /* of this service in the maps "tables" and "turns" */
+	__u32 index; /* of this service in the maps of tables, and in "turns" */
 	__u32 slots;
 	__u32 slots_wanted; /* by the configuration; 0: as many as the number of backends asks for */
 	__u32 method; /* an ss_method */
@@ -130,33 +132,24 @@ struct ss_lb_head {
 	__u32 pad[3];
 };
 
-#define SS_LB_BLOCK_SLOTS 32
-#define SS_LB_BLOCK_BACKENDS 2
-
 /*
- * The blocks of a service, one behind the other: the head; the slots; the backends; the service's
- * name; and then, without regard to blocks, a struct ss_lb_backend_info for each backend. The
- * backends that take new connections stand first, at 0 to active - 1; slots hold indices into
- * them. Where active is 0 the slots mean nothing.
+ * The table of a service. The backends that take new connections stand first, at 0 to active - 1; slots
+ * hold indices into them. Where active is 0 the slots mean nothing. What packets need comes first.
  */
-union ss_lb_block {
-	struct ss_lb_head head;
-	__u16 slot[SS_LB_BLOCK_SLOTS];
-	struct ss_lb_backend backend[SS_LB_BLOCK_BACKENDS];
-	char name[SS_LB_NAME_LEN];
-};
+#define SS_LB_TABLE(size, SIZE)                                          \
+	struct ss_lb_##size##_table {                                    \
+		struct ss_lb_head head;                                  \
+		struct ss_lb_backend backend[SS_LB_##SIZE##_BACKENDS];   \
+		__u16 slot[(SS_LB_##SIZE##_SLOTS + 3) / 4 * 4];          \
+		char name[SS_LB_NAME_LEN];                               \
+		struct ss_lb_backend_info info[SS_LB_##SIZE##_BACKENDS]; \
+	}
+SS_LB_TABLE(small, SMALL);
+SS_LB_TABLE(large, LARGE);
+#undef SS_LB_TABLE
 
-/* The number of the block in which slot number @slot stands. */
-static inline __u32 ss_lb_slot_block(__u32 slot)
-{
-	return 1 + slot / SS_LB_BLOCK_SLOTS;
-}
-
-/* The number of the block in which backend number @index stands, behind @slots slots. */
-static inline __u32 ss_lb_backend_block(__u32 slots, __u32 index)
-{
-	return ss_lb_slot_block(slots - 1) + 1 + index / SS_LB_BLOCK_BACKENDS;
-}
+/* The value of a service in the map "services": its index, and this if its table is a large one. */
+#define SS_LB_IS_LARGE 0x80000000U
 
 /* Per backend and processor: what was sent there, and the next hop as last looked up. */
 struct ss_lb_backend_cpu {
@@ -232,13 +225,13 @@ struct ss_lb_report_rules {
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
-_Static_assert(sizeof(struct ss_lb_backend) == 32, "two backends are a block");
+_Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
 _Static_assert(sizeof(struct ss_lb_flow) == 48, "ss_lb_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_nat) == 56, "ss_lb_nat has no hidden padding");
-_Static_assert(sizeof(struct ss_lb_head) == 64, "the head is a block");
-_Static_assert(sizeof(union ss_lb_block) == 64, "one cache line");
-_Static_assert(SS_LB_BLOCK_SLOTS * sizeof(__u16) == sizeof(union ss_lb_block), "slots fill blocks");
+_Static_assert(sizeof(struct ss_lb_head) == 64, "one cache line");
+_Static_assert(sizeof(struct ss_lb_small_table) % 8 == 0, "array map elements are 8-aligned");
+_Static_assert(sizeof(struct ss_lb_large_table) % 8 == 0, "array map elements are 8-aligned");
 _Static_assert(sizeof(struct ss_lb_backend_cpu) == 64, "one cache line");
 
 #endif

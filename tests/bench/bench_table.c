@@ -23,7 +23,7 @@
 #include "../lb_skel.h"
 #include "../many.h"
 
-#define SLOTS SS_LB_SLOTS_LARGE
+#define SLOTS SS_LB_LARGE_SLOTS
 #define BUILD_BACKENDS 1000
 #define BUILD_ROUNDS 21
 
