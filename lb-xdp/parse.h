@@ -74,10 +74,23 @@ struct ipv6_ext {
 	__u8 len;
 };
 
+/*
+ * @at again, a place in the first 16 kB of the frame, so that the verifier forgets how it was found:
+ * otherwise it follows all that comes behind IPv6 extension headers once for each number of them.
+ */
+static __always_inline void *place_again(const struct packet *p, void *at)
+{
+	__u64 offset;
+
+	barrier_var(at);
+	offset = at - (void *)p->eth;
+	return (void *)p->eth + (offset & 0x3fff);
+}
+
 /* @room: how many bytes the IP header leaves for TCP; what follows them is padding. */
 static __always_inline enum parse_result parse_tcp(struct packet *p, void *l4, __s32 room)
 {
-	struct tcphdr *tcp = l4;
+	struct tcphdr *tcp = place_again(p, l4);
 
 	if ((void *)(tcp + 1) > p->end)
 		return PARSE_BAD_TCP;
@@ -91,7 +104,7 @@ static __always_inline enum parse_result parse_tcp(struct packet *p, void *l4, _
 /* ICMP is worth a look if there may be a quote in it; everything else is the kernel's. */
 static __always_inline enum parse_result parse_icmp(struct packet *p, void *l4)
 {
-	struct icmp_header *icmp = l4;
+	struct icmp_header *icmp = place_again(p, l4);
 
 	if ((void *)(icmp + 1) > p->end)
 		return PARSE_OTHER;
@@ -102,7 +115,7 @@ static __always_inline enum parse_result parse_icmp(struct packet *p, void *l4)
 /* @room as for parse_tcp(). */
 static __always_inline enum parse_result parse_udp(struct packet *p, void *l4, __s32 room)
 {
-	struct udphdr *udp = l4;
+	struct udphdr *udp = place_again(p, l4);
 	__s32 len;
 
 	if ((void *)(udp + 1) > p->end)
