@@ -29,6 +29,18 @@ static __always_inline int drop(enum ss_lb_counter reason)
 	return XDP_DROP;
 }
 
+/* A fragment for a service's address: only what is whole says by its ports where it belongs. */
+static __always_inline int balance_fragment(void)
+{
+	__u32 zero = 0;
+	struct ss_lb_rules *rule = bpf_map_lookup_elem(&rules, &zero);
+
+	if (!rule || !rule->pass_fragments)
+		return drop(SS_LB_drop_fragment);
+	count(SS_LB_fragment_passed);
+	return XDP_PASS;
+}
+
 /* A packet that is not a TCP packet of a service: whose is it, and what is wrong with it? */
 static __noinline int balance_unreadable(const struct packet *p, enum parse_result parsed)
 {
@@ -40,7 +52,7 @@ static __noinline int balance_unreadable(const struct packet *p, enum parse_resu
 	case PARSE_BAD_TCP:
 		return service_address(p) ? drop(SS_LB_drop_bad_tcp) : XDP_PASS;
 	case PARSE_FRAGMENT:
-		return service_address(p) ? drop(SS_LB_drop_fragment) : XDP_PASS;
+		return service_address(p) ? balance_fragment() : XDP_PASS;
 	default:
 		return XDP_PASS;
 	}

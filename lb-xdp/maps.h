@@ -174,6 +174,14 @@ struct {
 	__type(value, struct ss_lb_report_rules);
 } report_rules SEC(".maps");
 
+/* What goes for the whole balancer. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_lb_rules);
+} rules SEC(".maps");
+
 /* The report that a processor reads just now. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

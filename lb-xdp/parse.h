@@ -32,7 +32,7 @@ enum parse_result {
 	PARSE_SHORT, /* the packet ends within its Ethernet or IP header */
 	PARSE_BAD_IP, /* the IP header contradicts itself */
 	PARSE_BAD_TCP, /* the TCP header is cut off or contradicts itself; dst is set */
-	PARSE_FRAGMENT, /* an IP fragment; dst is set */
+	PARSE_FRAGMENT, /* an IP fragment, of whatever protocol; dst is set, but for its port */
 };
 
 /* The beginning of an ICMP or ICMPv6 message. */
@@ -143,15 +143,12 @@ static __always_inline enum parse_result parse_ipv4(struct packet *p, void *l3)
 		return PARSE_SHORT;
 	p->ip4 = ip;
 	p->dst.addr = ss_addr_v4(ip->daddr);
-	if (ip->protocol != IPPROTO_TCP) {
-		if (ip->frag_off & IP_OFFSET_OR_MORE)
-			return PARSE_OTHER;
-		if (ip->protocol == IPPROTO_UDP)
-			return parse_udp(p, l3 + header, total - header);
-		return ip->protocol == IPPROTO_ICMP ? parse_icmp(p, l3 + header) : PARSE_OTHER;
-	}
 	if (ip->frag_off & IP_OFFSET_OR_MORE)
 		return PARSE_FRAGMENT;
+	if (ip->protocol == IPPROTO_UDP)
+		return parse_udp(p, l3 + header, total - header);
+	if (ip->protocol != IPPROTO_TCP)
+		return ip->protocol == IPPROTO_ICMP ? parse_icmp(p, l3 + header) : PARSE_OTHER;
 	return parse_tcp(p, l3 + header, total - header);
 }
 
@@ -183,9 +180,7 @@ static __always_inline enum parse_result parse_ipv6(struct packet *p, void *l3)
 		if ((void *)(ext + 1) > p->end)
 			return PARSE_SHORT;
 		if (next == IPPROTO_FRAGMENT)
-			return ext->next == IPPROTO_TCP || ext->next == IPPROTO_DSTOPTS
-				       ? PARSE_FRAGMENT
-				       : PARSE_OTHER;
+			return PARSE_FRAGMENT;
 		next = ext->next;
 		l4 += (ext->len + 1) * 8;
 		room -= (ext->len + 1) * 8;

@@ -15,8 +15,9 @@
 
 void balancer_maps_close(struct lb_maps *maps)
 {
-	int *fds[] = { &maps->services, &maps->tables[0], &maps->tables[1], &maps->backend_cpu,
-		       &maps->counters, &maps->reporters, &maps->loads,	    &maps->report_rules };
+	int *fds[] = { &maps->services,	   &maps->tables[0],	&maps->tables[1],
+		       &maps->backend_cpu, &maps->counters,	&maps->reporters,
+		       &maps->loads,	   &maps->report_rules, &maps->rules };
 
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
@@ -35,10 +36,12 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 		.reporters = pins_get(pins, "reporters"),
 		.loads = pins_get(pins, "loads"),
 		.report_rules = pins_get(pins, "report_rules"),
+		.rules = pins_get(pins, "rules"),
 	};
 
 	if (maps.services < 0 || maps.tables[0] < 0 || maps.tables[1] < 0 || maps.backend_cpu < 0 ||
-	    maps.counters < 0 || maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0) {
+	    maps.counters < 0 || maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0 ||
+	    maps.rules < 0) {
 		balancer_maps_close(&maps);
 		return error_set(
 			err, -ENOENT,
@@ -104,6 +107,16 @@ static int reports_apply(const struct lb_maps *maps, const struct balancer_confi
 	return ret ? error_set(err, ret, "cannot write the reports' key: %s", strerror(-ret)) : 0;
 }
 
+static int rules_apply(const struct lb_maps *maps, const struct balancer_config *config,
+		       struct error *err)
+{
+	struct ss_lb_rules rules = { .pass_fragments = config->pass_fragments };
+	int ret = lb_rules_write(maps, &rules);
+
+	return ret ? error_set(err, ret, "cannot write the balancer's rules: %s", strerror(-ret))
+		   : 0;
+}
+
 /* Which families the services have: the kernel must forward those. */
 static int forwarding_check(const struct balancer_config *config, struct error *err)
 {
@@ -138,6 +151,8 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	ret = sources_find(config->services, config->services_count, err);
 	if (!ret)
 		ret = reports_apply(&maps, config, err);
+	if (!ret)
+		ret = rules_apply(&maps, config, err);
 	if (!ret)
 		ret = lb_services_apply(&maps, config->services, config->services_count, err);
 	balancer_maps_close(&maps);

@@ -576,6 +576,23 @@ static int services_convert(const struct place *at, const struct raw_config *raw
 	return ret;
 }
 
+static int balancer_convert(const struct place *at, const struct raw_balancer *raw,
+			    struct balancer_config *balancer)
+{
+	static const char *const fragments[] = { "drop", "pass" };
+	unsigned pass = 0;
+	int ret;
+
+	ret = interfaces_convert(AT_KEY(at, "interfaces"), &raw->interfaces, &balancer->interfaces,
+				 &balancer->interfaces_count);
+	if (!ret)
+		ret = reports_convert(AT_KEY(at, "reports"), raw->reports, &balancer->reports);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "fragments"), raw->fragments, fragments, 2, &pass);
+	balancer->pass_fragments = pass;
+	return ret;
+}
+
 static int config_convert(const struct place *at, const struct raw_config *raw, struct config *c)
 {
 	int ret = 0;
@@ -595,12 +612,7 @@ static int config_convert(const struct place *at, const struct raw_config *raw, 
 	c->balancer = calloc(1, sizeof(*c->balancer));
 	if (!c->balancer)
 		return fail_memory(at);
-	ret = interfaces_convert(AT_KEY(AT_KEY(at, "balancer"), "interfaces"),
-				 &raw->balancer->interfaces, &c->balancer->interfaces,
-				 &c->balancer->interfaces_count);
-	if (!ret)
-		ret = reports_convert(AT_KEY(AT_KEY(at, "balancer"), "reports"),
-				      raw->balancer->reports, &c->balancer->reports);
+	ret = balancer_convert(AT_KEY(at, "balancer"), raw->balancer, c->balancer);
 	if (!ret)
 		ret = services_convert(AT_KEY(at, "services"), raw, c->balancer);
 	return ret ? ret

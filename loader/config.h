@@ -98,6 +98,7 @@ struct balancer_config {
 	char **interfaces;
 	unsigned interfaces_count;
 	struct reports_config reports;
+	bool pass_fragments; /* key "fragments": drop (default), pass */
 	struct service_config *services;
 	unsigned services_count;
 };

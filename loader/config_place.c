@@ -54,6 +54,7 @@ static const struct {
 	{ "balancer.reports", "a mapping with the keys port and key" },
 	{ "balancer.reports.port", "a UDP port, 1 to 65535" },
 	{ "balancer.reports.key", "the path of a file" },
+	{ "balancer.fragments", "drop or pass" },
 	{ "services", "a list of mappings with the keys name, vip and backends" },
 	{ "services[]", "a mapping with the keys name, vip and backends" },
 	{ "services[].name", "1 to 63 bytes without blanks and slashes" },

@@ -110,6 +110,7 @@ static const cyaml_schema_field_t balancer_keys[] = {
 	KEY_LIST(struct raw_balancer, interfaces, 0, CONFIG_INTERFACES_MAX),
 	KEY_LIST(struct raw_balancer, source, OPTIONAL, 2),
 	KEY_MAPPING(struct raw_balancer, reports, reports_keys),
+	KEY_TEXT(struct raw_balancer, fragments, OPTIONAL_TEXT),
 	CYAML_FIELD_END,
 };
 

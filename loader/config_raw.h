@@ -68,6 +68,7 @@ struct raw_balancer {
 	struct raw_list interfaces;
 	struct raw_list source;
 	struct raw_reports *reports;
+	char *fragments;
 };
 
 struct raw_config {

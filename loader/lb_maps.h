@@ -19,6 +19,7 @@ struct lb_maps {
 	int reporters;
 	int loads;
 	int report_rules;
+	int rules;
 };
 
 /* One service as it stands in the kernel. */
@@ -52,6 +53,9 @@ int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backen
 
 /* From now on servers' reports are taken in as @rules says; NULL: none are. 0 or a negative errno. */
 int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules);
+
+/* From now on the balancer does as @rules says. Returns 0 or a negative errno. */
+int lb_rules_write(const struct lb_maps *maps, const struct ss_lb_rules *rules);
 
 /* The load that the backend reported, into *@out. Returns 1, or 0 if there is none that counts now. */
 int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out);

@@ -13,15 +13,16 @@
 
 #include "lb_maps.h"
 
-#define LB_MAPS_OF(skel)                                                         \
-	((struct lb_maps){ .services = bpf_map__fd((skel)->maps.services),       \
-			   .tables = { bpf_map__fd((skel)->maps.small_tables),   \
-				       bpf_map__fd((skel)->maps.large_tables) }, \
-			   .backend_cpu = bpf_map__fd((skel)->maps.backend_cpu), \
-			   .counters = bpf_map__fd((skel)->maps.counters),       \
-			   .reporters = bpf_map__fd((skel)->maps.reporters),     \
-			   .loads = bpf_map__fd((skel)->maps.loads),             \
-			   .report_rules = bpf_map__fd((skel)->maps.report_rules) })
+#define LB_MAPS_OF(skel)                                                           \
+	((struct lb_maps){ .services = bpf_map__fd((skel)->maps.services),         \
+			   .tables = { bpf_map__fd((skel)->maps.small_tables),     \
+				       bpf_map__fd((skel)->maps.large_tables) },   \
+			   .backend_cpu = bpf_map__fd((skel)->maps.backend_cpu),   \
+			   .counters = bpf_map__fd((skel)->maps.counters),         \
+			   .reporters = bpf_map__fd((skel)->maps.reporters),       \
+			   .loads = bpf_map__fd((skel)->maps.loads),               \
+			   .report_rules = bpf_map__fd((skel)->maps.report_rules), \
+			   .rules = bpf_map__fd((skel)->maps.rules) })
 
 /*
  * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they

@@ -387,36 +387,6 @@ static const struct row {
 	  DROPPED(drop_short) },
 
 	/* Fragments. */
-	{ "first fragment",
-	  { SYN4(ONE, LINUX FULL), POKE(IP, 6, "\x20\0") },
-	  DROPPED(drop_fragment) },
-	{ "middle fragment", { TO4(ONE, "A"), POKE(IP, 6, "\x20\x10") }, DROPPED(drop_fragment) },
-	{ "last fragment", { TO4(ONE, "A"), POKE(IP, 6, "\0\x10") }, DROPPED(drop_fragment) },
-	{ "first fragment, another address",
-	  { SYN4(ONE, FULL), POKE(IP, 6, "\x20\0\x40\6\0\0\xa\0\1\2\xa\x63\0\2") },
-	  PASSED },
-	{ "middle fragment, another address",
-	  { SYN4(ONE, FULL), POKE(IP, 6, "\x20\x10\x40\6\0\0\xa\0\1\2\xa\x63\0\2") },
-	  PASSED },
-	{ "fragment of UDP to the VIP",
-	  { TO4(ONE, "A"), POKE(IP, 6, "\x20\x10\x40\x11") },
-	  PASSED },
-	{ "v6 first fragment",
-	  { TO6(ONE, "S", OPTIONS(REQUEST6), EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\1"))) },
-	  DROPPED(drop_fragment) },
-	{ "v6 middle fragment",
-	  { TO6(ONE, "A", EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\x41"))) },
-	  DROPPED(drop_fragment) },
-	{ "v6 fragment behind hop-by-hop options",
-	  { TO6(ONE, "A", EXT(HOP_BY_HOP, THEN_FRAGMENT FRAGMENT_OF_TCP("\0\x40"))) },
-	  DROPPED(drop_fragment) },
-	{ "v6 fragment, another address",
-	  { TO6(ONE, "A", EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\1"))), POKE(IP, 39, "\2") },
-	  PASSED },
-	{ "v6 fragment of UDP to the VIP",
-	  { TO6(ONE, "A", EXT(FRAGMENT, "\x11\0\0\x41\0\0\0\1")) },
-	  PASSED },
-
 	/* Headers that contradict themselves or the frame. */
 	{ "ihl 4", { SYN4(ONE, LINUX FULL), POKE(IP, 0, "\x44") }, DROPPED(drop_bad_ip) },
 	{ "ihl 0", { SYN4(ONE, LINUX FULL), POKE(IP, 0, "\x40") }, DROPPED(drop_bad_ip) },
@@ -519,6 +489,65 @@ static void frames(void **state)
 	(void)state;
 	for (size_t i = 0; i < ROWS(rows); i++)
 		row_run(&rows[i]);
+	rows_done();
+}
+
+/* Fragments: dropped, or left to the kernel as they are. */
+static const struct row fragment_rows[] = {
+	{ "first fragment",
+	  { SYN4(ONE, LINUX FULL), POKE(IP, 6, "\x20\0") },
+	  DROPPED(drop_fragment) },
+	{ "middle fragment", { TO4(ONE, "A"), POKE(IP, 6, "\x20\x10") }, DROPPED(drop_fragment) },
+	{ "last fragment", { TO4(ONE, "A"), POKE(IP, 6, "\0\x10") }, DROPPED(drop_fragment) },
+	{ "first fragment, another address",
+	  { SYN4(ONE, FULL), POKE(IP, 6, "\x20\0\x40\6\0\0\xa\0\1\2\xa\x63\0\2") },
+	  PASSED },
+	{ "middle fragment, another address",
+	  { SYN4(ONE, FULL), POKE(IP, 6, "\x20\x10\x40\6\0\0\xa\0\1\2\xa\x63\0\2") },
+	  PASSED },
+	{ "fragment of UDP to the VIP",
+	  { TO4(ONE, "A"), POKE(IP, 6, "\x20\x10\x40\x11") },
+	  DROPPED(drop_fragment) },
+	{ "last fragment of ICMP to the VIP",
+	  { TO4(ONE, "A"), POKE(IP, 6, "\0\x10\x40\1") },
+	  DROPPED(drop_fragment) },
+	{ "v6 first fragment",
+	  { TO6(ONE, "S", OPTIONS(REQUEST6), EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\1"))) },
+	  DROPPED(drop_fragment) },
+	{ "v6 middle fragment",
+	  { TO6(ONE, "A", EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\x41"))) },
+	  DROPPED(drop_fragment) },
+	{ "v6 fragment behind hop-by-hop options",
+	  { TO6(ONE, "A", EXT(HOP_BY_HOP, THEN_FRAGMENT FRAGMENT_OF_TCP("\0\x40"))) },
+	  DROPPED(drop_fragment) },
+	{ "v6 fragment, another address",
+	  { TO6(ONE, "A", EXT(FRAGMENT, FRAGMENT_OF_TCP("\0\1"))), POKE(IP, 39, "\2") },
+	  PASSED },
+	{ "v6 fragment of UDP to the VIP",
+	  { TO6(ONE, "A", EXT(FRAGMENT, "\x11\0\0\x41\0\0\0\1")) },
+	  DROPPED(drop_fragment) },
+	{ "not a fragment", { SYN4(ONE, LINUX FULL) }, SYN_SENT },
+	{ "v6 not a fragment", { SYN6(ONE, LINUX REQUEST6) }, SYN_SENT },
+};
+
+static void fragments(void **state)
+{
+	struct ss_lb_rules pass = { .pass_fragments = 1 }, drop = {};
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(fragment_rows); i++)
+		row_run(&fragment_rows[i]);
+	assert_int_equal(lb_rules_write(&maps, &pass), 0);
+	for (size_t i = 0; i < ROWS(fragment_rows); i++) {
+		struct row row = fragment_rows[i];
+
+		if (row.verdict == XDP_DROP) {
+			row.verdict = XDP_PASS;
+			row.counters = C(fragment_passed);
+		}
+		row_run(&row);
+	}
+	assert_int_equal(lb_rules_write(&maps, &drop), 0);
 	rows_done();
 }
 
@@ -779,7 +808,7 @@ static const struct icmp_row {
 	{ "source quench", ICMP4(4), SENT4(ONE), PASSED },
 	{ "redirect", ICMP4(5), SENT4(ONE), PASSED },
 	{ "ICMPv6 in IPv4", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, POKE(IP, 9, "\x3a") },
-	{ "fragment", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, POKE(IP, 6, "\x20\0") },
+	{ "fragment", ICMP4(TOO_BIG4), SENT4(ONE), DROPPED(drop_fragment), POKE(IP, 6, "\x20\0") },
 	{ "quoted version 6", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(0, "\x65") },
 	{ "quoted ihl 4", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(0, "\x44") },
 	{ "quoted UDP", ICMP4(TOO_BIG4), SENT4(ONE), PASSED, QUOTE(9, "\x11") },
@@ -2482,6 +2511,7 @@ int main(void)
 {
 	const struct CMUnitTest frame_tests[] = {
 		cmocka_unit_test_setup(frames, services_default),
+		cmocka_unit_test_setup(fragments, services_default),
 		cmocka_unit_test_setup(wrapped, services_default),
 		cmocka_unit_test_setup(wrapped_ports, services_default),
 		cmocka_unit_test_setup(truncated, services_default),

@@ -111,6 +111,7 @@ static void reports_of_the_manual(void **state)
 				"  reports: {port: 7946, key: /etc/sidestep/report.key}\n");
 
 	(void)state;
+	assert_false(c->balancer->pass_fragments);
 	assert_int_equal(c->host->report.balancers_count, 2);
 	endpoint_is(&c->host->report.balancers[0], "10.0.2.2:7946");
 	endpoint_is(&c->host->report.balancers[1], "[fd00:2::2]:7946");
@@ -150,6 +151,7 @@ static void balancer_of_the_manual(void **state)
 	struct config *c = good("balancer:\n"
 				"  interfaces: [eth0]\n"
 				"  source: [10.0.2.2]\n"
+				"  fragments: pass\n"
 				"services:\n"
 				"  - name: web\n"
 				"    vip: 10.99.0.1:80\n"
@@ -175,6 +177,7 @@ static void balancer_of_the_manual(void **state)
 	assert_int_equal(c->balancer->interfaces_count, 1);
 	assert_string_equal(c->balancer->interfaces[0], "eth0");
 	assert_int_equal(c->balancer->services_count, 3);
+	assert_true(c->balancer->pass_fragments);
 	web = &c->balancer->services[0];
 	assert_string_equal(web->name, "web");
 	endpoint_is(&web->vip, "10.99.0.1:80");
@@ -334,7 +337,8 @@ static const struct {
 	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
 	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
-	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports" },
+	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports, "
+	  "fragments" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
 	  "method, flow_table, slots, fail_open, backends" },
@@ -473,6 +477,8 @@ static const struct {
 	  "host:\n  interfaces: [a]\n  report:\n    balancers: [\"10.0.2.2:1\"]\n    key: k\n"
 	  "    interval: 9\n",
 	  "f:6: host.report.interval: 9 is out of range; expected milliseconds, 10 to 60000" },
+	{ "fragments", "balancer:\n  interfaces: [a]\n  fragments: yes\n",
+	  "f:3: balancer.fragments: unknown value 'yes'; expected drop or pass" },
 	{ "reports at port 0",
 	  "balancer:\n  interfaces: [a]\n  reports:\n    key: k\n    port: 0\n",
 	  "f:5: balancer.reports.port: 0 is out of range; expected a UDP port, 1 to 65535" },

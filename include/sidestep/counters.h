@@ -76,7 +76,8 @@
 	X(drop_short,           "dropped: packet ends within its headers")                         \
 	X(drop_bad_ip,          "dropped: malformed IP header")                                    \
 	X(drop_bad_tcp,         "dropped: malformed TCP header of a service's packet")             \
-	X(drop_fragment,        "dropped: IP fragment of a service's packet")                      \
+	X(drop_fragment,        "dropped: IP fragment for a service's address")                    \
+	X(fragment_passed,      "IP fragments for a service's address, left to the kernel as configured") \
 	X(report_malformed,     "dropped: a report of another length or layout than stated")       \
 	X(report_forged,        "dropped: a report that was not made with the configured key")     \
 	X(report_wrong_source,  "dropped: a report from another address than it names")            \

@@ -222,6 +222,13 @@ struct ss_lb_report_rules {
 	__u16 pad[3];
 };
 
+/* What goes for the whole balancer. */
+struct ss_lb_rules {
+	__u32 pass_fragments; /* 1: IP fragments for a service's address are the kernel's */
+	__u32 pad;
+};
+
+_Static_assert(sizeof(struct ss_lb_rules) == 8, "ss_lb_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
