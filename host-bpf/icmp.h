@@ -58,12 +58,12 @@ struct ipv6_addrs {
 /* Reads the quoted ports, at e->ports; the IP packet ends at @end. */
 static __always_inline int icmp_ports(struct __sk_buff *skb, struct icmp_error *e, __u32 end)
 {
-	struct ss_quoted_tcp tcp;
+	struct ss_quoted_l4 l4;
 
-	if (e->ports + sizeof(tcp) > end || bpf_skb_load_bytes(skb, e->ports, &tcp, sizeof(tcp)))
+	if (e->ports + sizeof(l4) > end || bpf_skb_load_bytes(skb, e->ports, &l4, sizeof(l4)))
 		return 0;
-	e->quoted.local.port = tcp.source;
-	e->quoted.remote.port = tcp.dest;
+	e->quoted.local.port = l4.source;
+	e->quoted.remote.port = l4.dest;
 	return 1;
 }
 

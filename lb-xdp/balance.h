@@ -22,6 +22,7 @@
 #include "report.h"
 #include "request.h"
 #include "table.h"
+#include "udp.h"
 
 static __always_inline int drop(enum ss_lb_counter reason)
 {
@@ -41,7 +42,7 @@ static __always_inline int balance_fragment(void)
 	return XDP_PASS;
 }
 
-/* A packet that is not a TCP packet of a service: whose is it, and what is wrong with it? */
+/* A packet that is neither TCP nor UDP, or that cannot be read: whose is it, and what is wrong with it? */
 static __noinline int balance_unreadable(const struct packet *p, enum parse_result parsed)
 {
 	switch (parsed) {
@@ -51,6 +52,8 @@ static __noinline int balance_unreadable(const struct packet *p, enum parse_resu
 		return drop(SS_LB_drop_bad_ip);
 	case PARSE_BAD_TCP:
 		return service_address(p) ? drop(SS_LB_drop_bad_tcp) : XDP_PASS;
+	case PARSE_BAD_UDP:
+		return service_address(p) ? drop(SS_LB_drop_bad_udp) : XDP_PASS;
 	case PARSE_FRAGMENT:
 		return service_address(p) ? balance_fragment() : XDP_PASS;
 	default:
@@ -391,12 +394,34 @@ static __noinline int balance_return(struct xdp_md *ctx, struct packet *p)
 	return action;
 }
 
-/* A UDP packet: passed, unless it is a server's report. */
-static __noinline int balance_udp(struct xdp_md *ctx, struct packet *p)
+/* A UDP packet: passed, unless it is for a service. */
+static __noinline int balance_datagram(struct xdp_md *ctx, struct packet *p)
+{
+	const struct ss_lb_backend *backend;
+	struct table found, *table = &found;
+	struct ss_lb_backend_cpu *state;
+	int action;
+
+	if (!table_find(&p->dst, table))
+		return XDP_PASS;
+	backend = udp_backend(table, p);
+	if (!backend)
+		return drop(SS_LB_drop_no_backend);
+	state = backend_state(backend);
+	if (!state)
+		return drop(SS_LB_error_map);
+	action = balance_wrapped(ctx, p, table, backend, state);
+	if (action != XDP_DROP) {
+		count(SS_LB_udp_forwarded);
+		state->others++;
+	}
+	return action;
+}
+
+/* A server's report. */
+static __noinline int balance_report(struct xdp_md *ctx, struct packet *p)
 {
 	switch (report_take(ctx, p)) {
-	case REPORT_NONE:
-		return XDP_PASS;
 	case REPORT_TAKEN:
 		return drop(SS_LB_report_taken);
 	case REPORT_MALFORMED:
@@ -426,7 +451,7 @@ static __always_inline int balance(struct xdp_md *ctx)
 	if (parsed == PARSE_ICMP)
 		return balance_icmp(ctx, &p);
 	if (parsed == PARSE_UDP)
-		return balance_udp(ctx, &p);
+		return is_report(&p) ? balance_report(ctx, &p) : balance_datagram(ctx, &p);
 	if (parsed != PARSE_TCP)
 		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
 	if (!table_find(&p.dst, table))

@@ -122,7 +122,7 @@ static __always_inline int encap_room(struct xdp_md *ctx, struct packet *p, cons
 	p->eth = (void *)(long)ctx->data;
 	p->end = (void *)(long)ctx->data_end;
 	l3 = (void *)(p->eth + 1) + sizeof(tag);
-	if (l3 + SS_ENCAP6_MAX > p->end)
+	if (l3 + (p->is_ip6 ? SS_ENCAP6_MAX : SS_ENCAP4_MAX) > p->end)
 		return -1;
 	*(struct mac_addrs *)p->eth = macs;
 	p->eth->h_proto = proto;

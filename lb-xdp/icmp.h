@@ -16,53 +16,60 @@
 
 #include "parse.h"
 
-/* The eight bytes of TCP behind a quoted IP header of @len bytes at @ip; NULL: not there. */
-static __always_inline const struct ss_quoted_tcp *quoted_tcp(const struct packet *p, void *ip,
-							      __u32 len)
+/* Does @proto, in a quoted IP header, stand for TCP or UDP? Notes whose service it is. */
+static __always_inline int quoted_protocol(__u8 proto, struct ss_flow *quoted)
 {
-	const struct ss_quoted_tcp *tcp = ip + len;
-
-	return (void *)(tcp + 1) > p->end ? NULL : tcp;
+	quoted->local.protocol = proto == IPPROTO_UDP ? SS_UDP : 0;
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
 }
 
-static __always_inline const struct ss_quoted_tcp *quote4(const struct packet *p,
-							  struct ss_flow *quoted)
+/* The eight bytes behind a quoted IP header of @len bytes at @ip; NULL: not there. */
+static __always_inline const struct ss_quoted_l4 *quoted_l4(const struct packet *p, void *ip,
+							    __u32 len)
+{
+	const struct ss_quoted_l4 *l4 = ip + len;
+
+	return (void *)(l4 + 1) > p->end ? NULL : l4;
+}
+
+static __always_inline const struct ss_quoted_l4 *quote4(const struct packet *p,
+							 struct ss_flow *quoted)
 {
 	struct iphdr *ip = (void *)p->icmp + SS_ICMP_HEADER;
 
 	if ((void *)(ip + 1) > p->end || !ss_icmp4_quotes(p->icmp->type) || ip->version != 4 ||
-	    ip->ihl < 5 || ip->protocol != IPPROTO_TCP || ip->frag_off & IP_OFFSET)
+	    ip->ihl < 5 || !quoted_protocol(ip->protocol, quoted) || ip->frag_off & IP_OFFSET)
 		return NULL;
 	quoted->local.addr = ss_addr_v4(ip->saddr);
 	quoted->remote.addr = ss_addr_v4(ip->daddr);
-	return quoted_tcp(p, ip, ip->ihl * 4);
+	return quoted_l4(p, ip, ip->ihl * 4);
 }
 
-static __always_inline const struct ss_quoted_tcp *quote6(const struct packet *p,
-							  struct ss_flow *quoted)
+static __always_inline const struct ss_quoted_l4 *quote6(const struct packet *p,
+							 struct ss_flow *quoted)
 {
 	struct ipv6hdr *ip = (void *)p->icmp + SS_ICMP_HEADER;
 
 	if ((void *)(ip + 1) > p->end || !ss_icmp6_quotes(p->icmp->type) || ip->version != 6 ||
-	    ip->nexthdr != IPPROTO_TCP)
+	    !quoted_protocol(ip->nexthdr, quoted))
 		return NULL;
 	__builtin_memcpy(&quoted->local.addr, &ip->saddr, sizeof(quoted->local.addr));
 	__builtin_memcpy(&quoted->remote.addr, &ip->daddr, sizeof(quoted->remote.addr));
-	return quoted_tcp(p, ip, sizeof(*ip));
+	return quoted_l4(p, ip, sizeof(*ip));
 }
 
 /*
- * Is @p, an ICMP packet, an error about a TCP packet that left from where it was sent to? Then
+ * Is @p, an ICMP packet, an error about a TCP or UDP packet that left from where it was sent to? Then
  * *@quoted says whose: local is the service, remote the client.
  */
 static __always_inline int icmp_quote(const struct packet *p, struct ss_flow *quoted)
 {
-	const struct ss_quoted_tcp *tcp = p->is_ip6 ? quote6(p, quoted) : quote4(p, quoted);
+	const struct ss_quoted_l4 *l4 = p->is_ip6 ? quote6(p, quoted) : quote4(p, quoted);
 
-	if (!tcp)
+	if (!l4)
 		return 0;
-	quoted->local.port = tcp->source;
-	quoted->remote.port = tcp->dest;
+	quoted->local.port = l4->source;
+	quoted->remote.port = l4->dest;
 	return ss_addr_equal(&quoted->local.addr, &p->dst.addr);
 }
 

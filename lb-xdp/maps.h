@@ -12,8 +12,8 @@
 #include <sidestep/report.h>
 
 /*
- * VIP:vport -> index and size of its table; VIP with port 0 -> present for every address that has a
- * service. User space writes, every packet reads.
+ * VIP:vport and protocol -> index and size of its table; VIP with port 0 -> present for every address
+ * that has a service. User space writes, every packet reads.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -32,6 +32,7 @@ enum parse_result {
 	PARSE_SHORT, /* the packet ends within its Ethernet or IP header */
 	PARSE_BAD_IP, /* the IP header contradicts itself */
 	PARSE_BAD_TCP, /* the TCP header is cut off or contradicts itself; dst is set */
+	PARSE_BAD_UDP, /* the same of UDP */
 	PARSE_FRAGMENT, /* an IP fragment, of whatever protocol; dst is set, but for its port */
 };
 
@@ -119,12 +120,13 @@ static __always_inline enum parse_result parse_udp(struct packet *p, void *l4, _
 	__s32 len;
 
 	if ((void *)(udp + 1) > p->end)
-		return PARSE_OTHER;
+		return PARSE_BAD_UDP;
 	len = SS_BE16(udp->len);
 	if (len < (__s32)sizeof(*udp) || len > room)
-		return PARSE_OTHER;
+		return PARSE_BAD_UDP;
 	p->udp = udp;
 	p->dst.port = udp->dest;
+	p->dst.protocol = SS_UDP;
 	return PARSE_UDP;
 }
 

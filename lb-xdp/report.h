@@ -16,7 +16,6 @@
 #define REPORT_WORDS (SS_REPORT_MAX / 8)
 
 enum report_result {
-	REPORT_NONE, /* another UDP packet */
 	REPORT_TAKEN,
 	REPORT_MALFORMED,
 	REPORT_FORGED,
@@ -65,7 +64,7 @@ static __always_inline struct ss_lb_load *report_load(const struct ss_report *re
 	};
 	__u32 *id;
 
-	key.vip.pad = 0;
+	key.vip.protocol = 0;
 	id = bpf_map_lookup_elem(&reporters, &key);
 	return id ? bpf_map_lookup_elem(&loads, id) : NULL;
 }
@@ -122,7 +121,16 @@ static __always_inline enum report_result report_read(const struct packet *p, st
 	return w->taken ? REPORT_TAKEN : REPORT_UNKNOWN;
 }
 
-/* Is the UDP packet @p a report, and what becomes of it? */
+/* Is the UDP packet @p a report? */
+static __always_inline int is_report(const struct packet *p)
+{
+	__u32 zero = 0;
+	struct ss_lb_report_rules *rules = bpf_map_lookup_elem(&report_rules, &zero);
+
+	return rules && rules->port && p->dst.port == rules->port;
+}
+
+/* What becomes of the report @p? */
 static __always_inline enum report_result report_take(struct xdp_md *ctx, const struct packet *p)
 {
 	struct report_walk w = {};
@@ -131,8 +139,8 @@ static __always_inline enum report_result report_take(struct xdp_md *ctx, const 
 
 	rules = bpf_map_lookup_elem(&report_rules, &zero);
 	w.words = bpf_map_lookup_elem(&report_copy, &zero);
-	if (!rules || !w.words || !rules->port || p->dst.port != rules->port)
-		return REPORT_NONE;
+	if (!rules || !w.words)
+		return REPORT_MALFORMED;
 	len = SS_BE16(p->udp->len) - sizeof(struct udphdr);
 	barrier_var(len); /* kernel 6.1 learns no bounds from a combined comparison */
 	if (len > SS_REPORT_MAX)

@@ -139,3 +139,8 @@ char *prefix_format(const struct ss_prefix *x, char *buf)
 	snprintf(buf + len, ADDRESS_TEXT_LEN - len, "/%u", x->prefixlen - before);
 	return buf;
 }
+
+const char *endpoint_protocol(const struct ss_endpoint *x)
+{
+	return x->protocol == SS_UDP ? "udp" : "tcp";
+}

@@ -27,4 +27,7 @@ char *address_format(const struct ss_addr *x, char *buf);
 char *endpoint_format(const struct ss_endpoint *x, char *buf);
 char *prefix_format(const struct ss_prefix *x, char *buf);
 
+/* "udp" or "tcp". */
+const char *endpoint_protocol(const struct ss_endpoint *x);
+
 #endif

@@ -76,9 +76,9 @@ static json_t *service_json(const struct lb_maps *maps, const struct lb_service 
 
 	for (unsigned i = 0; i < service->table.head->backends; i++)
 		json_array_append_new(backends, backend_json(maps, &service->table, i));
-	return json_pack("{s:s, s:o, s:s, s:s, s:o}", "name", service->table.name, "vip",
-			 json_endpoint(&service->vip), "scheduler",
-			 scheduler_name(service->table.head->scheduler), "method",
+	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o}", "name", service->table.name, "vip",
+			 json_endpoint(&service->vip), "protocol", endpoint_protocol(&service->vip),
+			 "scheduler", scheduler_name(service->table.head->scheduler), "method",
 			 method_name(service->table.head->method), "backends", backends);
 }
 
@@ -106,16 +106,17 @@ static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
 
 static void service_print(const json_t *service)
 {
-	const char *name, *vip, *scheduler, *method, *address, *state;
+	const char *name, *vip, *protocol, *scheduler, *method, *address, *state;
 	json_t *backends, *item, *known;
 	char open[24];
 	json_int_t syns, retries, unanswered, others;
 	int weight;
 	size_t i;
 
-	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
-		    "scheduler", &scheduler, "method", &method, "backends", &backends);
-	printf("service   %s %s %s %s\n", name, vip, scheduler, method);
+	json_unpack((json_t *)service, "{s:s, s:s, s:s, s:s, s:s, s:o}", "name", &name, "vip", &vip,
+		    "protocol", &protocol, "scheduler", &scheduler, "method", &method, "backends",
+		    &backends);
+	printf("service   %s %s %s %s %s\n", name, vip, protocol, scheduler, method);
 	printf("          %-16s %-26s %6s %-6s %7s %10s %10s %10s %10s\n", "BACKEND", "ADDRESS",
 	       "WEIGHT", "STATE", "OPEN", "SYNS", "RETRIES", "UNANSWERED", "OTHERS");
 	json_array_foreach(backends, i, item)
@@ -208,7 +209,8 @@ static int backend_check_new(const struct service_config *service, const struct 
 		return error_set(err, -EINVAL,
 				 "service %s and the new backend's address differ in IP version",
 				 service->name);
-	if (!ss_addr_is_v4(&edit->address.addr) && edit->address.port != service->vip.port)
+	if (!ss_addr_is_v4(&edit->address.addr) && !service->vip.protocol &&
+	    edit->address.port != service->vip.port)
 		return error_set(err, -EINVAL,
 				 "an IPv6 backend must have its service's port (%d): there is no "
 				 "room in the TCP header to translate it",

@@ -89,7 +89,8 @@ static int show_begin(const struct options *options, struct pins *pins)
 
 static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:o, s:i, s:s}", "vip", json_endpoint(vip), "listen",
+	json_array_append_new(arg, json_pack("{s:o, s:s, s:i, s:s}", "vip", json_endpoint(vip),
+					     "protocol", endpoint_protocol(vip), "listen",
 					     SS_BE16(serve->listen), "replies",
 					     serve->strict ? "strict" : "classic"));
 }
@@ -209,8 +210,9 @@ static void status_print(const json_t *status, const __u64 *counters)
 	printf("backends  %s\n", json_join(json_object_get(status, "backends")));
 	printf("trusted   %s\n", json_join(json_object_get(status, "trusted_balancers")));
 	json_array_foreach(json_object_get(status, "serve"), i, item)
-		printf("serve     %s listen %lld %s\n",
+		printf("serve     %s %s listen %lld %s\n",
 		       json_string_value(json_object_get(item, "vip")),
+		       json_string_value(json_object_get(item, "protocol")),
 		       json_integer_value(json_object_get(item, "listen")),
 		       json_string_value(json_object_get(item, "replies")));
 	json_array_foreach(json_object_get(status, "open"), i, item)

@@ -281,26 +281,45 @@ static int unique_check(const struct place *at, const char *key, const void *fir
 	unique_check(at, name, &(items)[0].member, count, sizeof((items)[0]), \
 		     sizeof((items)[0].member))
 
+/* The service at @at has the endpoint @vip and, below, the protocol @protocol. */
+static int vip_convert(const struct place *at, const char *vip, const char *protocol,
+		       struct ss_endpoint *out)
+{
+	static const char *const protocols[] = { "tcp", "udp" };
+	unsigned udp = 0;
+	int ret;
+
+	ret = endpoint_convert(AT_KEY(at, "vip"), vip, out);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "protocol"), protocol, protocols, 2, &udp);
+	if (udp)
+		out->protocol = SS_UDP;
+	return ret;
+}
+
 static int serve_convert(const struct place *at, const struct raw_serve *raw, struct serve *out)
 {
 	const struct place *listen_at = AT_KEY(at, "listen");
 	unsigned listen;
 	int ret;
 
-	ret = endpoint_convert(AT_KEY(at, "vip"), raw->vip, &out->vip);
+	ret = vip_convert(at, raw->vip, raw->protocol, &out->vip);
 	if (ret)
 		return ret;
 	listen = ntohs(out->vip.port);
 	ret = number_convert(listen_at, raw->listen, 1, 65535, &listen);
 	if (ret)
 		return ret;
-	if (!ss_addr_is_v4(&out->vip.addr) && listen != ntohs(out->vip.port))
+	if (!ss_addr_is_v4(&out->vip.addr) && !out->vip.protocol && listen != ntohs(out->vip.port))
 		return fail_at(listen_at, "the same port: an IPv6 grant has no room for another",
 			       "%u is not the service's port %u", listen, ntohs(out->vip.port));
 	out->listen = listen;
 	out->strict = raw->replies && !strcmp(raw->replies, "strict");
 	if (raw->replies && !out->strict && strcmp(raw->replies, "classic"))
 		return fail_at(AT_KEY(at, "replies"), NULL, "unknown value '%.64s'", raw->replies);
+	if (out->strict && out->vip.protocol)
+		return fail_at(AT_KEY(at, "replies"), "classic",
+			       "a UDP client knows no other address than the service's");
 	return 0;
 }
 
@@ -445,7 +464,7 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 		return fail_at(address, v4 ? "an IPv4 address" : "an IPv6 address",
 			       "%s backend of an %s service", v4 ? "IPv6" : "IPv4",
 			       v4 ? "IPv4" : "IPv6");
-	if (!v4 && out->address.port != vip->port)
+	if (!v4 && !vip->protocol && out->address.port != vip->port)
 		return fail_at(address, "the same port: an IPv6 grant has no room for another",
 			       "%u is not the service's port %u", ntohs(out->address.port),
 			       ntohs(vip->port));
@@ -475,19 +494,38 @@ static int backends_convert(const struct place *at, const struct raw_service *ra
 	return ret;
 }
 
+/* What @service, of UDP, cannot have. */
+static int udp_check(const struct place *at, const struct service_config *service)
+{
+	enum ss_scheduler scheduler = service->scheduler;
+
+	if (service->method != SS_METHOD_IPIP && service->method != SS_METHOD_GUE)
+		return fail_at(AT_KEY(at, "method"), "ipip or gue", "no method for UDP");
+	if (scheduler == SS_SCHED_LEAST_CONNECTIONS || scheduler == SS_SCHED_POWER_OF_TWO)
+		return fail_at(AT_KEY(at, "scheduler"),
+			       "maglev, source-hash, round-robin or random",
+			       "servers do not report the load of UDP services");
+	if (!service->flow_table && !ss_scheduler_is_hash(scheduler))
+		return fail_at(AT_KEY(at, "flow_table"),
+			       "yes, or a scheduler that finds a flow's server by a hash",
+			       "each packet would go to another server");
+	return 0;
+}
+
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
 	static const char *const yes_no[] = { "yes", "no" };
 	static const char *const slots_text[] = { "8191", "65537" };
 	static const uint32_t slots_number[] = { SS_LB_SMALL_SLOTS, SS_LB_LARGE_SLOTS, 0 };
-	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_REWRITE, without = 0, closed = 1;
+	unsigned scheduler = SS_SCHED_MAGLEV, method, without = 0, closed = 1;
 	unsigned slots = 2;
 	int ret;
 
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
 	if (!ret)
-		ret = endpoint_convert(AT_KEY(at, "vip"), raw->vip, &out->vip);
+		ret = vip_convert(at, raw->vip, raw->protocol, &out->vip);
+	method = out->vip.protocol ? SS_METHOD_IPIP : SS_METHOD_REWRITE;
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, config_schedulers,
 				     SS_SCHED_MAX, &scheduler);
@@ -511,6 +549,8 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	if (out->slots == SS_LB_SMALL_SLOTS && raw->backends_count > SS_LB_SMALL_BACKENDS)
 		return fail_at(AT_KEY(at, "slots"), "65537", "a table for at most %u backends",
 			       SS_LB_SMALL_BACKENDS);
+	if (out->vip.protocol && udp_check(at, out))
+		return -EINVAL;
 	if (without && method == SS_METHOD_NAT)
 		return fail_at(AT_KEY(at, "flow_table"), "yes",
 			       "address translation without a table");

@@ -39,7 +39,7 @@ struct dial {
 
 /* A service that this host's servers answer for. */
 struct serve {
-	struct ss_endpoint vip;
+	struct ss_endpoint vip; /* with the key "protocol": tcp (default), udp */
 	uint16_t listen; /* host byte order */
 	bool strict; /* replies: strict */
 };
@@ -77,10 +77,10 @@ struct backend_config {
 
 struct service_config {
 	char name[SS_LB_NAME_LEN];
-	struct ss_endpoint vip;
+	struct ss_endpoint vip; /* with the key "protocol": tcp (default), udp */
 	enum ss_scheduler scheduler; /* key "scheduler": SS_SCHEDULERS; maglev (default) */
 	uint32_t slots; /* key "slots": SS_LB_SMALL_SLOTS or _LARGE_; 0: see lb_table_is_large() */
-	enum ss_method method; /* key "method": rewrite (default), ipip, gue, nat */
+	enum ss_method method; /* key "method": rewrite (default), ipip (UDP's), gue, nat */
 	bool fail_open; /* key "fail_open": yes, no (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */

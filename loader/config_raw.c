@@ -46,6 +46,7 @@ static const cyaml_schema_field_t serve_keys[] = {
 	KEY_TEXT(struct raw_serve, vip, 0),
 	KEY_TEXT(struct raw_serve, listen, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_serve, replies, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_serve, protocol, OPTIONAL_TEXT),
 	CYAML_FIELD_END,
 };
 
@@ -87,6 +88,7 @@ static const cyaml_schema_value_t schema_backend = {
 static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, name, 0),
 	KEY_TEXT(struct raw_service, vip, 0),
+	KEY_TEXT(struct raw_service, protocol, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, scheduler, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, method, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, flow_table, OPTIONAL_TEXT),

@@ -20,6 +20,7 @@ struct raw_serve {
 	char *vip;
 	char *listen;
 	char *replies;
+	char *protocol;
 };
 
 struct raw_report {
@@ -50,6 +51,7 @@ struct raw_backend {
 struct raw_service {
 	char *name;
 	char *vip;
+	char *protocol;
 	char *scheduler;
 	char *method;
 	char *flow_table;

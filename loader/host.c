@@ -76,7 +76,8 @@ static bool serve_is_only(const struct host_config *config, const struct serve *
 	for (unsigned i = 0; i < config->serve_count; i++) {
 		const struct serve *other = &config->serve[i];
 
-		if (other != serve && ss_addr_equal(&other->vip.addr, &at->addr) &&
+		if (other != serve && !other->vip.protocol &&
+		    ss_addr_equal(&other->vip.addr, &at->addr) &&
 		    (other->vip.port == at->port || SS_BE16(other->listen) == at->port))
 			return false;
 	}
@@ -98,6 +99,8 @@ static int serve_ports_sync(const struct pins *pins, const struct host_config *c
 	for (unsigned i = 0; i < config->serve_count; i++) {
 		const struct serve *serve = &config->serve[i];
 
+		if (serve->vip.protocol)
+			continue;
 		at[n] = serve->vip;
 		at[n].port = SS_BE16(serve->listen);
 		ports[n] = serve_is_only(config, serve, &at[n]) ? serve->vip.port : 0;
@@ -112,7 +115,7 @@ out:
 
 static int serve_sync(const struct pins *pins, const struct host_config *config, struct error *err)
 {
-	unsigned n = config->serve_count;
+	unsigned n = config->serve_count, listeners = 0;
 	struct ss_endpoint *vips = calloc(n + 1, sizeof(*vips));
 	struct ss_serve *values = calloc(n + 1, sizeof(*values));
 	__u32 *ports = calloc(n + 1, sizeof(*ports));
@@ -126,14 +129,15 @@ static int serve_sync(const struct pins *pins, const struct host_config *config,
 		vips[i] = config->serve[i].vip;
 		values[i].listen = SS_BE16(config->serve[i].listen);
 		values[i].strict = config->serve[i].strict;
-		ports[i] = config->serve[i].listen;
+		if (!vips[i].protocol)
+			ports[listeners++] = config->serve[i].listen;
 	}
 	ret = rule_sync(pins, "serve", vips, sizeof(*vips), values, sizeof(*values), n, err);
 	if (!ret)
 		ret = serve_ports_sync(pins, config, err);
 	if (!ret)
 		ret = rule_sync(pins, "listen_ports", ports, sizeof(*ports), ports, sizeof(*ports),
-				n, err);
+				listeners, err);
 out:
 	free(ports);
 	free(values);

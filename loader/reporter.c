@@ -62,8 +62,11 @@ static uint64_t report_time(struct reporter *r)
 static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
 {
 	struct reporter *r = arg;
-	struct ss_report_entry *grown = realloc(r->entry, (r->entries + 1) * sizeof(*grown));
+	struct ss_report_entry *grown;
 
+	if (vip->protocol) /* UDP has no connections to count */
+		return;
+	grown = realloc(r->entry, (r->entries + 1) * sizeof(*grown));
 	if (!grown)
 		return;
 	r->entry = grown;

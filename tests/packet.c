@@ -62,7 +62,7 @@ static uint16_t l4_sum(const struct packet_buf *p, unsigned proto)
 	return fold(sum16(p->bytes + p->l4, len, sum));
 }
 
-static void ipv4_checksum(uint8_t *ip)
+void ipv4_checksum(uint8_t *ip)
 {
 	put16(ip + 10, 0);
 	put16(ip + 10, fold(sum16(ip, (ip[0] & 15) * 4, 0)));

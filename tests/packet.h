@@ -67,6 +67,9 @@ void packet_wrap(struct packet_buf *p, const struct wrap_spec *spec);
 void packet_build_udp(struct packet_buf *p, const char *src, const char *dst, const void *payload,
 		      unsigned len);
 
+/* Sets the checksum of the IPv4 header @ip. */
+void ipv4_checksum(uint8_t *ip);
+
 /* Sets the IP header's checksum (IPv4) and the TCP checksum after bytes were changed. */
 void packet_checksum(struct packet_buf *p);
 

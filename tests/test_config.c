@@ -213,6 +213,43 @@ static void balancer_of_the_manual(void **state)
 	config_free(c);
 }
 
+/* UDP beside TCP, at the same endpoint; and what only UDP may have. */
+static void udp_of_the_manual(void **state)
+{
+	struct config *c = good("host:\n"
+				"  interfaces: [eth0]\n"
+				"  serve:\n"
+				"    - {vip: \"10.99.0.1:53\", listen: 5353, protocol: udp}\n"
+				"    - {vip: \"10.99.0.1:53\"}\n"
+				"    - {vip: \"[fd00:99::1]:53\", listen: 5353, protocol: udp}\n"
+				"balancer:\n"
+				"  interfaces: [eth0]\n"
+				"services:\n"
+				"  - {name: dns, vip: 10.99.0.1:53, protocol: udp}\n"
+				"  - {name: dns-tcp, vip: 10.99.0.1:53, protocol: tcp}\n"
+				"  - name: dns6\n"
+				"    vip: \"[fd00:99::1]:53\"\n"
+				"    protocol: udp\n"
+				"    method: gue\n"
+				"    scheduler: round-robin\n"
+				"    backends: [{name: s1, address: \"[fd00:1::2]:5353\"}]\n");
+	const struct service_config *services = c->balancer->services;
+
+	(void)state;
+	assert_int_equal(c->host->serve[0].vip.protocol, SS_UDP);
+	assert_int_equal(c->host->serve[0].listen, 5353);
+	assert_int_equal(c->host->serve[1].vip.protocol, 0);
+	assert_int_equal(c->host->serve[2].listen, 5353);
+	assert_int_equal(services[0].vip.protocol, SS_UDP);
+	assert_int_equal(services[0].method, SS_METHOD_IPIP);
+	assert_int_equal(services[1].vip.protocol, 0);
+	assert_int_equal(services[1].method, SS_METHOD_REWRITE);
+	assert_int_equal(services[2].vip.protocol, SS_UDP);
+	assert_int_equal(services[2].method, SS_METHOD_GUE);
+	endpoint_is(&services[2].backends[0].address, "[fd00:1::2]:5353");
+	config_free(c);
+}
+
 static void defaults(void **state)
 {
 	struct config *c = good("host:\n  interfaces: [eth0]\n");
@@ -335,12 +372,13 @@ static const struct {
 	{ "unknown with dots and brackets", HOST "\n  a.b[0].c: a\n",
 	  "f:4: host.a.b[0].c: unknown key; " HOST_KEYS },
 	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
-	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies" },
+	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies, "
+	  "protocol" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports, "
 	  "fragments" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
-	  "f:7: services[1].port: unknown key; expected one of name, vip, scheduler, "
+	  "f:7: services[1].port: unknown key; expected one of name, vip, protocol, scheduler, "
 	  "method, flow_table, slots, fail_open, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
@@ -451,6 +489,16 @@ static const struct {
 	{ "vip twice in serve",
 	  HOST "  serve:\n  - vip: 10.9.0.1:80\n  - vip: 10.9.0.2:80\n  - vip: 10.9.0.1:80\n",
 	  "f:6: host.serve[2].vip: the same as in serve[0]; expected another vip" },
+	{ "unknown protocol in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    protocol: sctp\n",
+	  "f:5: host.serve[0].protocol: unknown value 'sctp'; expected tcp or udp" },
+	{ "strict replies of UDP",
+	  HOST "  serve:\n  - {vip: 10.9.0.1:80, protocol: udp,\n    replies: strict}\n",
+	  "f:5: host.serve[0].replies: a UDP client knows no other address than the service's; "
+	  "expected classic" },
+	{ "UDP vip twice in serve",
+	  HOST "  serve:\n  - {vip: 10.9.0.1:80, protocol: udp}\n  - vip: 10.9.0.1:80\n"
+	       "  - {vip: 10.9.0.1:80, protocol: udp}\n",
+	  "f:6: host.serve[2].vip: the same as in serve[0]; expected another vip" },
 	{ "unknown attach", HOST "  attach: tc\n",
 	  "f:3: host.attach: unknown value 'tc'; expected auto, tcx or clsact" },
 
@@ -477,6 +525,26 @@ static const struct {
 	  "host:\n  interfaces: [a]\n  report:\n    balancers: [\"10.0.2.2:1\"]\n    key: k\n"
 	  "    interval: 9\n",
 	  "f:6: host.report.interval: 9 is out of range; expected milliseconds, 10 to 60000" },
+	{ "unknown protocol", LB WEB "  protocol: quic\n",
+	  "f:5: services[0].protocol: unknown value 'quic'; expected tcp or udp" },
+	{ "UDP by rewrite", LB WEB "  protocol: udp\n  method: rewrite\n",
+	  "f:6: services[0].method: no method for UDP; expected ipip or gue" },
+	{ "UDP by nat", LB WEB "  protocol: udp\n  method: nat\n",
+	  "f:6: services[0].method: no method for UDP; expected ipip or gue" },
+	{ "UDP by load", LB WEB "  protocol: udp\n  scheduler: least-connections\n",
+	  "f:6: services[0].scheduler: servers do not report the load of UDP services; expected "
+	  "maglev, source-hash, round-robin or random" },
+	{ "UDP by load of two", LB WEB "  protocol: udp\n  scheduler: power-of-two\n",
+	  "f:6: services[0].scheduler: servers do not report the load of UDP services; expected "
+	  "maglev, source-hash, round-robin or random" },
+	{ "UDP in turn without a table",
+	  LB WEB "  protocol: udp\n  scheduler: round-robin\n  flow_table: no\n",
+	  "f:7: services[0].flow_table: each packet would go to another server; expected yes, or a "
+	  "scheduler that finds a flow's server by a hash" },
+	{ "UDP vip twice",
+	  LB "- {name: a, vip: 10.99.0.1:80, protocol: udp}\n" WEB
+	     "- {name: b, vip: 10.99.0.1:80, protocol: udp}\n",
+	  "f:6: services[2].vip: the same as in services[0]; expected another vip" },
 	{ "fragments", "balancer:\n  interfaces: [a]\n  fragments: yes\n",
 	  "f:3: balancer.fragments: unknown value 'yes'; expected drop or pass" },
 	{ "reports at port 0",
@@ -712,6 +780,7 @@ int main(void)
 		cmocka_unit_test(host_of_the_manual),
 		cmocka_unit_test(balancer_of_the_manual),
 		cmocka_unit_test(reports_of_the_manual),
+		cmocka_unit_test(udp_of_the_manual),
 		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(good_forms),

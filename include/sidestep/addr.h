@@ -27,11 +27,13 @@ struct ss_addr {
 	__be32 w[4];
 };
 
+#define SS_UDP 17 /* RFC 768: ss_endpoint.protocol */
+
 /* Address and port; port in network byte order. */
 struct ss_endpoint {
 	struct ss_addr addr;
 	__be16 port;
-	__u16 pad; /* always 0: the struct is a map key */
+	__u16 protocol; /* SS_UDP: a UDP service; 0 all else: the struct is a map key */
 };
 
 /* A connection as one host's kernel knows it. */
@@ -75,10 +77,11 @@ static inline int ss_addr_equal(const struct ss_addr *a, const struct ss_addr *b
 	return a->w[0] == b->w[0] && a->w[1] == b->w[1] && a->w[2] == b->w[2] && a->w[3] == b->w[3];
 }
 
-/* 1 if @a and @b are the same address and port. */
+/* 1 if @a and @b are the same address, port and protocol. */
 static inline int ss_endpoint_equal(const struct ss_endpoint *a, const struct ss_endpoint *b)
 {
-	return ss_addr_equal(&a->addr, &b->addr) && a->port == b->port;
+	return ss_addr_equal(&a->addr, &b->addr) && a->port == b->port &&
+	       a->protocol == b->protocol;
 }
 
 /* 1 if @a and @b are the same connection. */

@@ -51,6 +51,8 @@
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \
 	X(reset_refused,          "RSTs that a server sent in its own name: nobody listens there, the connection is refused") \
 	X(reset_restored,         "RSTs that a server sent in its own name, after it had forgotten the connection") \
+	X(udp_unwrapped,          "UDP packets for a service, unwrapped")                          \
+	X(udp_answered,           "UDP packets that left as the service's")                       \
 	X(icmp_translated,        "ICMP errors about redirected packets, translated")              \
 	X(next_hop_probed,        "times a connection looked for its server's next hop")           \
 	X(error_map,              "BPF map operations that failed")                                \
@@ -61,6 +63,7 @@
 	X(syn_plain,            "SYNs without a request, sent by the service's method (included in syn_forwarded)") \
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
+	X(udp_forwarded,        "UDP packets sent to a backend")                                   \
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
 	X(nat_returned,         "packets of servers, sent to clients as the service's")            \
 	X(echo_answered,        "echo requests to a service's address, answered")                 \
@@ -76,6 +79,7 @@
 	X(drop_short,           "dropped: packet ends within its headers")                         \
 	X(drop_bad_ip,          "dropped: malformed IP header")                                    \
 	X(drop_bad_tcp,         "dropped: malformed TCP header of a service's packet")             \
+	X(drop_bad_udp,         "dropped: malformed UDP header of a service's packet")             \
 	X(drop_fragment,        "dropped: IP fragment for a service's address")                    \
 	X(fragment_passed,      "IP fragments for a service's address, left to the kernel as configured") \
 	X(report_malformed,     "dropped: a report of another length or layout than stated")       \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * ICMP errors, as far as both sides of a balancer look into them: which types quote a packet, and
- * what of a quoted TCP packet is there at least. Included by BPF programs: only <linux/types.h>.
+ * what of a quoted TCP or UDP packet is there at least. Included by BPF programs: only <linux/types.h>.
  */
 #ifndef SIDESTEP_ICMP_H
 #define SIDESTEP_ICMP_H
@@ -22,13 +22,13 @@ static inline int ss_icmp6_quotes(__u8 type)
 	return type >= 1 && type <= 4;
 }
 
-/* What of TCP is quoted at least (RFC 792: eight bytes of what follows the IP header). */
-struct ss_quoted_tcp {
+/* What is quoted at least (RFC 792: eight bytes of what follows the IP header), of TCP as of UDP. */
+struct ss_quoted_l4 {
 	__be16 source;
 	__be16 dest;
-	__be32 seq;
+	__be32 rest; /* TCP: the sequence number */
 };
 
-_Static_assert(sizeof(struct ss_quoted_tcp) == 8, "RFC 792: eight bytes");
+_Static_assert(sizeof(struct ss_quoted_l4) == 8, "RFC 792: eight bytes");
 
 #endif

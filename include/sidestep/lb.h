@@ -177,7 +177,7 @@ struct ss_lb_flow_key {
 
 struct ss_lb_flow {
 	struct ss_lb_backend backend; /* which has it, whether it still takes new ones or not */
-	__u64 since; /* its SYN, by CLOCK_MONOTONIC_COARSE, in ns */
+	__u64 since; /* its SYN, or UDP's last packet (to a second), by CLOCK_MONOTONIC_COARSE, in ns */
 	__be16 nat_port; /* of the balancer's address, which the backend knows it by; 0: the client's */
 	__u8 pad[6];
 };

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Parsed -> decision, for UDP: the backend of a packet. UDP has no SYN that would begin a connection:
+ * what comes from one address and port is one flow, and its backend is remembered while it goes on
+ * (flow.h). A flow that has been silent for long is a new one, as for address translators.
+ */
+#ifndef SIDESTEP_LB_UDP_H
+#define SIDESTEP_LB_UDP_H
+
+#include "flow.h"
+#include "pick.h"
+
+#define UDP_SILENT_NS (120 * NSEC_PER_SEC) /* RFC 4787, REQ-5: two minutes, or more */
+
+/* Who has the flow @key; NULL: nobody, or it has been silent for long. */
+static __always_inline const struct ss_lb_backend *udp_known(const struct ss_lb_flow_key *key)
+{
+	struct ss_lb_flow *flow = bpf_map_lookup_elem(&flows, key);
+	__u64 silent;
+
+	if (!flow)
+		return NULL;
+	silent = bpf_ktime_get_coarse_ns() - flow->since;
+	if (silent > UDP_SILENT_NS)
+		return NULL;
+	if (silent > NSEC_PER_SEC) /* not with each packet: other processors may read it */
+		flow->since += silent;
+	return &flow->backend;
+}
+
+/*
+ * The backend for the UDP packet @p; NULL: there is none. What chooses by a SYN's sequence number takes
+ * what stands there in a UDP header, length and checksum: that is as good to draw by.
+ */
+static __noinline const struct ss_lb_backend *udp_backend(const struct table *table,
+							  const struct packet *p)
+{
+	struct ss_lb_flow_key key = packet_flow_key(table, p);
+	const struct ss_lb_backend *backend;
+
+	backend = table->head->flow_id ? udp_known(&key) : NULL;
+	if (backend)
+		return backend;
+	backend = pick(table, choice_hash(table, p), 0);
+	if (backend && table->head->flow_id)
+		flow_write(&key, backend, 0);
+	return backend;
+}
+
+#endif
