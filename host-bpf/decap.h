@@ -17,8 +17,9 @@
 #include "packet.h"
 #include "request.h"
 #include "rewrite.h"
+#include "udp.h"
 
-/* A wrapped TCP packet. */
+/* A wrapped TCP or UDP packet. */
 struct wrapped {
 	struct ss_flow flow; /* inside: local is the service, remote the client */
 	struct ss_addr from, to; /* outside */
@@ -26,7 +27,7 @@ struct wrapped {
 	__u32 congested; /* RFC 3168: a router has marked the outer header */
 };
 
-struct tcp_ports {
+struct l4_ports {
 	__be16 source;
 	__be16 dest;
 };
@@ -50,13 +51,17 @@ static __always_inline int wrapped_kind(struct __sk_buff *skb, __u8 proto, __u8 
 	return 1;
 }
 
-/* The ports inside, whose IP header is @len bytes long. */
-static __always_inline int wrapped_ports(struct __sk_buff *skb, __u32 len, struct wrapped *w)
+/* The ports inside, where @proto is, and the IP header is @len bytes long. */
+static __always_inline int wrapped_ports(struct __sk_buff *skb, __u8 proto, __u32 len,
+					 struct wrapped *w)
 {
-	struct tcp_ports ports;
+	struct l4_ports ports;
 
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return 0;
 	if (bpf_skb_load_bytes(skb, L3_OFFSET + w->room + len, &ports, sizeof(ports)))
 		return 0;
+	w->flow.local.protocol = proto == IPPROTO_UDP ? SS_UDP : 0;
 	w->flow.local.port = ports.dest;
 	w->flow.remote.port = ports.source;
 	return 1;
@@ -75,12 +80,11 @@ static __always_inline int wrapped_parse4(struct __sk_buff *skb, struct wrapped 
 	w->room = sizeof(*ip);
 	if (!wrapped_kind(skb, ip->protocol, IPPROTO_IPIP, w) ||
 	    bpf_skb_load_bytes(skb, L3_OFFSET + w->room, &inner, sizeof(inner)) ||
-	    inner.version != 4 || inner.ihl < 5 || inner.protocol != IPPROTO_TCP ||
-	    inner.frag_off & IP_FRAGMENT)
+	    inner.version != 4 || inner.ihl < 5 || inner.frag_off & IP_FRAGMENT)
 		return 0;
 	w->flow.local.addr = ss_addr_v4(inner.daddr);
 	w->flow.remote.addr = ss_addr_v4(inner.saddr);
-	return wrapped_ports(skb, inner.ihl * 4, w);
+	return wrapped_ports(skb, inner.protocol, inner.ihl * 4, w);
 }
 
 static __always_inline int wrapped_parse6(struct __sk_buff *skb, struct wrapped *w)
@@ -95,37 +99,49 @@ static __always_inline int wrapped_parse6(struct __sk_buff *skb, struct wrapped 
 	w->room = sizeof(*ip);
 	if (!wrapped_kind(skb, ip->nexthdr, IPPROTO_IPV6, w) ||
 	    bpf_skb_load_bytes(skb, L3_OFFSET + w->room, &inner, sizeof(inner)) ||
-	    inner.version != 6 || inner.nexthdr != IPPROTO_TCP)
+	    inner.version != 6)
 		return 0;
 	w->flow.local.addr = packet_addr6(&inner.daddr);
 	w->flow.remote.addr = packet_addr6(&inner.saddr);
-	return wrapped_ports(skb, sizeof(inner), w);
+	return wrapped_ports(skb, inner.nexthdr, sizeof(inner), w);
 }
 
-/* The outer headers go, and the packet inside, *@p from now on, is for @own. Returns 1, or 0. */
-static __always_inline int unwrap(struct __sk_buff *skb, struct packet *p, const struct wrapped *w,
-				  const struct ss_endpoint *own)
+/* The outer headers go. Returns 1, or 0. */
+static __always_inline int unwrap(struct __sk_buff *skb, const struct wrapped *w)
 {
-	const struct ss_addr *vip = &w->flow.local.addr;
-
 	if (bpf_skb_adjust_room(skb, -(int)w->room, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) {
 		count(SS_HOST_error_helper);
 		return 0;
 	}
 	if (w->congested) /* RFC 6040; if the packet inside says that it may be marked */
 		(void)bpf_skb_ecn_set_ce(skb);
+	return 1;
+}
+
+/* The TCP packet that was inside, *@p from now on, for @service, goes to @own. Returns 1, or 0. */
+static __always_inline int unwrapped_tcp(struct __sk_buff *skb, struct packet *p,
+					 const struct ss_endpoint *service,
+					 const struct ss_endpoint *own)
+{
 	if (!packet_parse(skb, p))
 		return 0;
-	rewrite(skb, p, REWRITE_DESTINATION, own, ss_csum_to32(ss_csum_diff_addr(vip, &own->addr)));
+	rewrite(skb, p, REWRITE_DESTINATION, own,
+		ss_csum_to32(ss_csum_diff_addr(&service->addr, &own->addr)));
 	return packet_headers(skb, p);
 }
 
+enum decapsulated {
+	DECAPSULATED_NOTHING, /* none of ours */
+	DECAPSULATED_TCP,
+	DECAPSULATED_UDP, /* and nothing more is to be done */
+};
+
 /*
- * A packet that is not TCP. Returns 1 if it was a wrapped one for a service of this host: then *@p is
- * what was inside, and *@service what it was for.
+ * A packet that is not TCP: what was it, if it was a wrapped one for a service of this host? With TCP,
+ * *@p is what was inside, and *@service what it was for.
  */
-static __noinline int decapsulate(struct __sk_buff *skb, struct packet *p,
-				  struct ss_endpoint *service)
+static __noinline enum decapsulated decapsulate(struct __sk_buff *skb, struct packet *p,
+						struct ss_endpoint *service)
 {
 	const struct ss_serve *served;
 	struct ss_endpoint own = {};
@@ -133,18 +149,24 @@ static __noinline int decapsulate(struct __sk_buff *skb, struct packet *p,
 
 	if (!(skb->protocol == SS_BE16(ETH_P_IP) && wrapped_parse4(skb, &w)) &&
 	    !(skb->protocol == SS_BE16(ETH_P_IPV6) && wrapped_parse6(skb, &w)))
-		return 0;
+		return DECAPSULATED_NOTHING;
 	served = bpf_map_lookup_elem(&serve, &w.flow.local);
 	if (!served)
-		return 0;
+		return DECAPSULATED_NOTHING;
 	if (!ss_addr_equal(&w.from, &w.flow.remote.addr) && !source_is_trusted(&w.from)) {
 		count(SS_HOST_wrapped_untrusted);
-		return 0;
+		return DECAPSULATED_NOTHING;
 	}
 	own.addr = w.to;
 	own.port = served->listen;
 	*service = w.flow.local;
-	return unwrap(skb, p, &w, &own);
+	if (!unwrap(skb, &w))
+		return DECAPSULATED_NOTHING;
+	if (!service->protocol)
+		return unwrapped_tcp(skb, p, service, &own) ? DECAPSULATED_TCP
+							    : DECAPSULATED_NOTHING;
+	udp_arrives(skb, service, &own);
+	return DECAPSULATED_UDP;
 }
 
 #endif

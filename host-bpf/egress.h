@@ -21,6 +21,7 @@
 #include "packet.h"
 #include "rewrite.h"
 #include "sockops.h"
+#include "udp.h"
 
 enum egress_result {
 	EGRESS_PASS,
@@ -234,8 +235,11 @@ static __always_inline enum egress_result egress(struct __sk_buff *skb, __u32 *i
 		if (conn && conn->role != SS_ROLE_LISTENER)
 			return egress_conn(skb, conn, ifindex);
 		sk = bpf_sk_fullsock(sk);
-		if (sk && is_plain_socket(sk))
+		if (sk && is_plain_socket(sk)) {
+			if (sk->protocol == IPPROTO_UDP && udp_is_used())
+				udp_answer(skb);
 			return EGRESS_PASS;
+		}
 	}
 	if (skb->ingress_ifindex) /* forwarded: not this host's */
 		return EGRESS_PASS;

@@ -7,6 +7,7 @@
  *   handshake_server.h   4, 8    the grant in the SYN-ACK; the connection's state
  *   ingress.h            3       what a balancer did to a SYN is undone
  *   decap.h, plain.h     3       what a balancer has wrapped, and clients that did not ask
+ *   udp.h                3, 9    UDP services
  *   grant.h              5, 6    a strict grant becomes a classic one
  *   synack.h             6       the SYN-ACK reaches the client
  *   strict.h             6, 9    a server that answers from its own address

@@ -28,6 +28,7 @@
 #include "socket.h"
 #include "strict.h"
 #include "synack.h"
+#include "udp.h"
 
 /* Options of others that take 12 bytes of a SYN-ACK: RFC 8684, RFC 7413. */
 #define OPT_MPTCP 30
@@ -245,17 +246,30 @@ ingress_unwrapped(struct __sk_buff *skb, struct packet *p, const struct ss_endpo
 	return plain_arrives(skb, p, service) ? INGRESS_PASS : INGRESS_DROP;
 }
 
-static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
+/* A packet that is not TCP, unless a balancer has wrapped it. */
+static __always_inline enum ingress_result ingress_other(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_endpoint service = {};
-	struct packet p = {};
 
-	if (!packet_parse(skb, &p)) {
-		if (decapsulate(skb, &p, &service))
-			return ingress_unwrapped(skb, &p, &service);
+	switch (decapsulate(skb, p, &service)) {
+	case DECAPSULATED_TCP:
+		return ingress_unwrapped(skb, p, &service);
+	case DECAPSULATED_UDP:
+		return INGRESS_PASS;
+	default:
+		if (udp_is_used())
+			udp_direct(skb);
 		icmp_translate(skb);
 		return INGRESS_PASS;
 	}
+}
+
+static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
+{
+	struct packet p = {};
+
+	if (!packet_parse(skb, &p))
+		return ingress_other(skb, &p);
 	if (p.tcp->syn)
 		return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
 	if (p.tcp->rst && reset_refuses(skb, &p))

@@ -14,6 +14,7 @@
 #define BLOCKED_MAX 4096
 #define PLAIN_MAX BLOCKED_MAX
 #define OPEN_MAX 2048
+#define UDP_FLOWS_MAX 65536
 #define STRICT_MAX 262144
 #define STRICT_TIME_WAIT_MAX 131072
 #define STRICT_CLOSED_MAX 65536
@@ -114,7 +115,26 @@ struct {
 	__type(value, struct strict_use);
 } strict_use SEC(".maps");
 
-/* VIP:vport -> how this host serves it. Configuration: written by user space. */
+/*
+ * A UDP flow of a client that was asked of a service, as the kernel knows it -> that service. Written by
+ * ingress, read by egress; the least recently used goes when it is full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, UDP_FLOWS_MAX);
+	__type(key, struct ss_flow);
+	__type(value, struct ss_endpoint);
+} udp_flows SEC(".maps");
+
+/* 1 once there was such a flow: until then, no packet is looked up there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} udp_used SEC(".maps");
+
+/* VIP:vport and protocol -> how this host serves it. Configuration: written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, RULES_MAX);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Wire -> parsed, at TC: where a TCP packet's headers are, and who it is from and for.
+ * Wire -> parsed, at TC: where the headers of a TCP or UDP packet are, and who it is from and for.
  *
- * Packets that are no plain TCP in IPv4 or IPv6 (fragments, extension headers, VLAN tags in the
+ * Packets that are not plain ones in IPv4 or IPv6 (fragments, extension headers, VLAN tags in the
  * frame) are none of ours: the kernel's own TCP does not send them, and a SYN that comes so is not
  * redirected.
  */
@@ -15,6 +15,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 
 #include <sidestep/addr.h>
@@ -24,18 +25,27 @@
 #define L3_OFFSET ((__u32)sizeof(struct ethhdr))
 #define CHECK_OFFSET __builtin_offsetof(struct tcphdr, check)
 
-/* Headers of a TCP packet. The pointers end with the next helper that may change the packet. */
+/* Headers of a TCP or UDP packet. The pointers end with the next helper that may change the packet. */
 struct packet {
 	__u64 is_ip6; /* a scalar: the verifier does not learn from comparing packet pointers */
 	struct ethhdr *eth;
 	struct iphdr *ip4;
 	struct ipv6hdr *ip6;
-	struct tcphdr *tcp;
-	__u32 l4; /* offset of the TCP header in the frame */
+	union {
+		struct tcphdr *tcp;
+		struct udphdr *udp;
+	};
+	__u32 l4; /* offset of the TCP or UDP header in the frame */
 };
 
-/* Returns 1 with *@p set, or 0 if @skb is not a TCP packet that these programs look at. */
-static __always_inline int packet_headers(struct __sk_buff *skb, struct packet *p)
+/* The header of the protocol @proto, a constant. */
+static __always_inline __u32 l4_length(__u8 proto)
+{
+	return proto == IPPROTO_UDP ? sizeof(struct udphdr) : sizeof(struct tcphdr);
+}
+
+/* Returns 1 with *@p set, or 0 if @skb is not a packet of @proto that these programs look at. */
+static __always_inline int packet_headers_of(struct __sk_buff *skb, struct packet *p, __u8 proto)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	void *l3 = data + L3_OFFSET;
@@ -44,7 +54,7 @@ static __always_inline int packet_headers(struct __sk_buff *skb, struct packet *
 	if (skb->protocol == SS_BE16(ETH_P_IP)) {
 		struct iphdr *ip = l3;
 
-		if ((void *)(ip + 1) > end || ip->protocol != IPPROTO_TCP || ip->ihl < 5 ||
+		if ((void *)(ip + 1) > end || ip->protocol != proto || ip->ihl < 5 ||
 		    ip->frag_off & IP_FRAGMENT)
 			return 0;
 		p->is_ip6 = 0;
@@ -53,7 +63,7 @@ static __always_inline int packet_headers(struct __sk_buff *skb, struct packet *
 	} else if (skb->protocol == SS_BE16(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = l3;
 
-		if ((void *)(ip + 1) > end || ip->nexthdr != IPPROTO_TCP)
+		if ((void *)(ip + 1) > end || ip->nexthdr != proto)
 			return 0;
 		p->is_ip6 = 1;
 		p->ip6 = ip;
@@ -62,21 +72,32 @@ static __always_inline int packet_headers(struct __sk_buff *skb, struct packet *
 		return 0;
 	}
 	p->tcp = data + p->l4;
-	return (void *)(p->tcp + 1) <= end;
+	return (void *)p->tcp + l4_length(proto) <= end;
+}
+
+static __always_inline int packet_headers(struct __sk_buff *skb, struct packet *p)
+{
+	return packet_headers_of(skb, p, IPPROTO_TCP);
 }
 
 /* The same, for packets whose headers the driver may have left outside of the linear part. */
+static __always_inline int packet_parse_of(struct __sk_buff *skb, struct packet *p, __u8 proto)
+{
+	__u32 end4 = L3_OFFSET + sizeof(struct iphdr) + l4_length(proto);
+	__u32 end6 = L3_OFFSET + sizeof(struct ipv6hdr) + l4_length(proto);
+
+	if (packet_headers_of(skb, p, proto))
+		return 1;
+	if ((void *)(long)skb->data + end6 <= (void *)(long)skb->data_end)
+		return 0;
+	if (bpf_skb_pull_data(skb, end6) && bpf_skb_pull_data(skb, end4))
+		return 0;
+	return packet_headers_of(skb, p, proto);
+}
+
 static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *p)
 {
-	if (packet_headers(skb, p))
-		return 1;
-	if ((void *)(long)skb->data + L3_OFFSET + sizeof(struct ipv6hdr) + sizeof(struct tcphdr) <=
-	    (void *)(long)skb->data_end)
-		return 0;
-	if (bpf_skb_pull_data(skb, L3_OFFSET + sizeof(struct ipv6hdr) + sizeof(struct tcphdr)) &&
-	    bpf_skb_pull_data(skb, L3_OFFSET + sizeof(struct iphdr) + sizeof(struct tcphdr)))
-		return 0;
-	return packet_headers(skb, p);
+	return packet_parse_of(skb, p, IPPROTO_TCP);
 }
 
 /* Loads the TCP options into @c. Returns 0 if there are none that could be ours. */

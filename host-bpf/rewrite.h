@@ -2,7 +2,7 @@
 /*
  * Decision -> rewritten: one end of a packet is replaced, with the checksums.
  *
- * The TCP checksum goes through the kernel's helper, which knows whether it is finished, left to
+ * The checksum of TCP or UDP goes through the kernel's helper, which knows whether it is finished, left to
  * the device (only the pseudo-header counts then), or known to the receiver (CHECKSUM_COMPLETE).
  * The IPv4 header's checksum is always finished at TC.
  */
@@ -47,21 +47,30 @@ static __always_inline long rewrite_ipv6(struct __sk_buff *skb, enum rewrite_end
 	return bpf_skb_store_bytes(skb, L3_OFFSET + offset, to, sizeof(*to), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* @from, a port at @offset from the TCP header, becomes @to. */
+/* Where a protocol has its checksum, and how the helpers are to treat it. */
+struct l4_check {
+	__u32 offset;
+	__u32 replace; /* flags of bpf_l4_csum_replace() */
+	__u32 store; /* flags of bpf_skb_store_bytes() */
+};
+
+/* @from, a port at @offset from the TCP or UDP header, becomes @to. */
 static __always_inline long rewrite_port(struct __sk_buff *skb, const struct packet *p,
-					 __u32 offset, __be16 from, __be16 to)
+					 __u32 offset, __be16 from, __be16 to,
+					 struct l4_check check)
 {
-	return bpf_skb_store_bytes(skb, p->l4 + offset, &to, sizeof(to), 0) |
-	       bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, from, to, sizeof(to));
+	return bpf_skb_store_bytes(skb, p->l4 + offset, &to, sizeof(to), check.store) |
+	       bpf_l4_csum_replace(skb, p->l4 + check.offset, from, to, check.replace | sizeof(to));
 }
 
 /*
- * Replaces the @end of @p by @to. @addr_csum: what the new address adds to a sum. Ends @p's
+ * Replaces the @end of @p by @to, with the checksum @check. @addr_csum: what the new address adds to a sum. Ends @p's
  * pointers. Only helpers write: a program that stores into packets itself makes the kernel
  * prepare every packet for that, also those that pass untouched.
  */
-static __always_inline void rewrite(struct __sk_buff *skb, struct packet *p, enum rewrite_end end,
-				    const struct ss_endpoint *to, __u32 addr_csum)
+static __always_inline void rewrite_of(struct __sk_buff *skb, struct packet *p,
+				       enum rewrite_end end, const struct ss_endpoint *to,
+				       __u32 addr_csum, struct l4_check check)
 {
 	__u32 port_offset = end == REWRITE_SOURCE ? __builtin_offsetof(struct tcphdr, source)
 						  : __builtin_offsetof(struct tcphdr, dest);
@@ -72,11 +81,19 @@ static __always_inline void rewrite(struct __sk_buff *skb, struct packet *p, enu
 		err = rewrite_ipv6(skb, end, &to->addr);
 	else
 		err = rewrite_ipv4(skb, p, end, to->addr.w[3], addr_csum);
-	err |= bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, 0, addr_csum, BPF_F_PSEUDO_HDR);
+	err |= bpf_l4_csum_replace(skb, p->l4 + check.offset, 0, addr_csum,
+				   check.replace | BPF_F_PSEUDO_HDR);
 	if (port != to->port)
-		err |= rewrite_port(skb, p, port_offset, port, to->port);
+		err |= rewrite_port(skb, p, port_offset, port, to->port, check);
 	if (err)
 		count(SS_HOST_error_helper);
+}
+
+/* The same for TCP. */
+static __always_inline void rewrite(struct __sk_buff *skb, struct packet *p, enum rewrite_end end,
+				    const struct ss_endpoint *to, __u32 addr_csum)
+{
+	rewrite_of(skb, p, end, to, addr_csum, (struct l4_check){ .offset = CHECK_OFFSET });
 }
 
 #endif

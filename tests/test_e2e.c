@@ -25,8 +25,8 @@ static const struct family families[] = {
 };
 #define FAMILIES (sizeof(families) / sizeof(*families))
 
-/* With which of them a case runs: the first, all, or those with strict replies. */
-enum which_families { ONCE, ALL, STRICT, ONLY_IPV4 };
+/* With which of them a case runs: the first, all, or those with these replies or this version. */
+enum which_families { ONCE, ALL, CLASSIC, STRICT, ONLY_IPV4 };
 
 static const struct e2e_case {
 	const char *name;
@@ -112,6 +112,8 @@ static bool runs_with(const struct e2e_case *which, const struct family *family)
 	switch (which->families) {
 	case ONCE:
 		return family == families;
+	case CLASSIC:
+		return !family->strict;
 	case STRICT:
 		return family->strict;
 	case ONLY_IPV4:

@@ -63,15 +63,19 @@
 #define STRICT4 "10.99.0.2:80"
 #define STRICT6 "[fd00:99::2]:80"
 
+/* A UDP service on each VIP, and where its server listens. */
+#define ASKED4 "10.99.0.1:53"
+#define ASKED6 "[fd00:99::1]:53"
+#define ANSWERS4 DIP4 ":5353"
+#define ANSWERS6 "[" DIP6 "]:5353"
+
 static const struct serve_row {
 	const char *vip;
 	unsigned listen;
-	bool strict;
+	bool strict, udp;
 } serve_rows[] = {
-	{ VIP4, 8080, false },
-	{ STRICT4, 8080, true },
-	{ VIP6, 80, false },
-	{ STRICT6, 80, true },
+	{ VIP4, 8080, false }, { STRICT4, 8080, true },	      { VIP6, 80, false },
+	{ STRICT6, 80, true }, { ASKED4, 5353, false, true }, { ASKED6, 5353, false, true },
 };
 static const char *const trusted_rows[] = { "10.0.2.0/24", "fd00:2::/64" };
 
@@ -384,6 +388,7 @@ static const struct unwrap_row {
 	  false,
 	  C(wrapped_untrusted) },
 	{ "not a service", { FROM(CLIENT4, "10.99.0.1:99", "A") }, WRAP4(), STAYS_WRAPPED },
+	{ "a UDP service", { FROM(CLIENT4, ASKED4, "A") }, WRAP4(), STAYS_WRAPPED },
 	{ "the server's own address", { FROM(CLIENT4, LISTEN4, "A") }, WRAP4(), STAYS_WRAPPED },
 	{ "UDP inside", { FROM(CLIENT4, VIP4, "A"), POKE(IP, 9, "\x11") }, WRAP4(), STAYS_WRAPPED },
 	{ "a fragment inside",
@@ -547,9 +552,9 @@ static int packet_socket(const char *interface, int protocol)
  * complement of that sum and the segment's. So each is the complement of the segment with the
  * other in it: this turns a finished one into an unfinished one, and back.
  */
-static void checksum_turn(struct packet_buf *p)
+static void checksum_turn(struct packet_buf *p, unsigned offset)
 {
-	uint8_t *check = p->bytes + p->l4 + 16;
+	uint8_t *check = p->bytes + p->l4 + offset;
 	uint32_t sum = 0;
 
 	for (unsigned i = p->l4; i < packet_ip_end(p); i++)
@@ -568,7 +573,7 @@ static void frame_send(int fd, const struct packet_buf *p, bool unfinished)
 	struct iovec iov[] = { { &vnet, sizeof(vnet) }, { copy.bytes, copy.len } };
 
 	if (unfinished) {
-		checksum_turn(&copy);
+		checksum_turn(&copy, 16);
 		vnet.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 		vnet.csum_start = p->l4;
 		vnet.csum_offset = 16;
@@ -592,7 +597,7 @@ static bool frame_receive(int fd, struct packet_buf *p)
 		if (p->bytes[0] != 2)
 			continue;
 		if (vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-			checksum_turn(p);
+			checksum_turn(p, vnet.csum_offset);
 		return true;
 	}
 	return false;
@@ -1724,6 +1729,159 @@ static void reset_table(void **state)
 	rows_done();
 }
 
+/* --- UDP services: what comes in ----------------------------------------------------------------- */
+
+static const struct udp_row {
+	const char *why;
+	const char *src, *dst; /* inside */
+	struct wrap_spec wrap;
+	unsigned len;
+	bool unwrapped;
+	__u64 counters;
+	struct poke poke; /* AT_TCP: the UDP header */
+} udp_rows[] = {
+	{ "a question", CLIENT4, ASKED4, WRAP4(), 10, UNWRAPPED },
+	{ "gue", CLIENT4, ASKED4, WRAP4(UDP), 10, UNWRAPPED },
+	{ "odd length", CLIENT4, ASKED4, WRAP4(), 11, UNWRAPPED },
+	{ "no payload", CLIENT4, ASKED4, WRAP4(), 0, UNWRAPPED },
+	{ "large", CLIENT4, ASKED4, WRAP4(UDP), 1400, UNWRAPPED },
+	{ "no checksum", CLIENT4, ASKED4, WRAP4(), 10, UNWRAPPED, POKE(TCP, 6, "\0\0") },
+	{ "gue, no checksum", CLIENT4, ASKED4, WRAP4(UDP), 10, UNWRAPPED, POKE(TCP, 6, "\0\0") },
+	{ "from the client", CLIENT4, ASKED4, WRAP4_FROM("10.0.1.2"), 10, UNWRAPPED },
+	{ "not trusted", CLIENT4, ASKED4, WRAP4_FROM("10.0.9.1"), 10, false, C(wrapped_untrusted) },
+	{ "not a service", CLIENT4, "10.99.0.1:99", WRAP4(), 10, STAYS_WRAPPED },
+	{ "a TCP service", CLIENT4, VIP4, WRAP4(), 10, STAYS_WRAPPED },
+	{ "the server's own address", CLIENT4, ANSWERS4, WRAP4(), 10, STAYS_WRAPPED },
+	{ "fragment inside", CLIENT4, ASKED4, WRAP4(), 10, STAYS_WRAPPED, POKE(IP, 6, "\x20\0") },
+	{ "UDP-Lite inside", CLIENT4, ASKED4, WRAP4(), 10, STAYS_WRAPPED, POKE(IP, 9, "\x88") },
+	{ "v6 question", CLIENT6, ASKED6, WRAP6(), 10, UNWRAPPED },
+	{ "v6 gue", CLIENT6, ASKED6, WRAP6(UDP), 11, UNWRAPPED },
+	{ "v6 large", CLIENT6, ASKED6, WRAP6(UDP), 1400, UNWRAPPED },
+	{ "v6 from the client", CLIENT6, ASKED6, WRAP6_FROM("fd00:1::2"), 10, UNWRAPPED },
+	{ "v6 not trusted", CLIENT6, ASKED6, WRAP6_FROM("fd00:9::1"), 10, false,
+	  C(wrapped_untrusted) },
+	{ "v6 a TCP service", CLIENT6, VIP6, WRAP6(), 10, STAYS_WRAPPED },
+};
+
+static const char udp_payload[1400] = "what?";
+
+static void udp_poke(const struct udp_row *row, struct packet_buf *p)
+{
+	if (row->poke.len)
+		memcpy(p->bytes + (row->poke.base == AT_IP ? p->l3 : p->l4) + row->poke.off,
+		       row->poke.bytes, row->poke.len);
+}
+
+/* The packet of @row to @dst. */
+static void udp_build(const struct udp_row *row, const char *dst, struct packet_buf *p)
+{
+	packet_build_udp(p, row->src, dst, udp_payload, row->len);
+	udp_poke(row, p);
+}
+
+/* The flow of a client, as the kernel of this server knows it. */
+static struct ss_flow udp_flow(const char *own, const char *client)
+{
+	return (struct ss_flow){ endpoint(own), endpoint(client) };
+}
+
+/* What answers to @client leave as, which is forgotten then; port 0: as they are. */
+static struct ss_endpoint udp_forget(const char *own, const char *client)
+{
+	int fd = bpf_map__fd(skel->maps.udp_flows);
+	struct ss_flow flow = udp_flow(own, client);
+	struct ss_endpoint service = {};
+
+	if (!bpf_map_lookup_elem(fd, &flow, &service))
+		assert_int_equal(bpf_map_delete_elem(fd, &flow), 0);
+	return service;
+}
+
+static void udp_run(const struct udp_row *row)
+{
+	bool ip6 = row->src[0] == '[';
+	const char *own = ip6 ? ANSWERS6 : ANSWERS4;
+	struct ss_endpoint asked = endpoint(row->dst), service;
+	struct packet_buf in, want, out;
+
+	udp_build(row, row->dst, &in);
+	packet_wrap(&in, &row->wrap);
+	want = in;
+	if (row->unwrapped)
+		udp_build(row, own, &want);
+	asked.protocol = SS_UDP;
+	watch_start(&counters);
+	if (tc_run(ingress, &in, &out) != TC_NEXT)
+		row_failed(row->why, "dropped");
+	watch_expect(&counters, row->unwrapped ? C(udp_unwrapped) : row->counters, row->why);
+	packet_expect(&want, &out, row->why);
+	service = udp_forget(own, row->src);
+	if (row->unwrapped ? !ss_endpoint_equal(&service, &asked) : service.port != 0)
+		row_failed(row->why, "answers would come from elsewhere");
+}
+
+static void udp_table(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(udp_rows); i++)
+		udp_run(&udp_rows[i]);
+	rows_done();
+}
+
+/* Cut before the ports inside: left as it is. */
+static void udp_truncated(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(udp_rows); i++) {
+		struct packet_buf inner, whole, out;
+		unsigned end;
+
+		udp_build(&udp_rows[i], udp_rows[i].dst, &inner);
+		whole = inner;
+		packet_wrap(&whole, &udp_rows[i].wrap);
+		end = whole.len - inner.len + inner.l4 + 4;
+		watch_start(&counters);
+		for (unsigned len = whole.l4; len < end; len++) {
+			whole.len = len;
+			if (tc_run(ingress, &whole, &out) != TC_NEXT)
+				row_failed(udp_rows[i].why, "dropped at length %u", len);
+			packet_expect(&whole, &out, udp_rows[i].why);
+		}
+		watch_expect(&counters, 0, udp_rows[i].why);
+	}
+	rows_done();
+}
+
+/* Who has asked the service, and then asks the server itself, is answered by the server. */
+static void udp_asked_directly(void **state)
+{
+	static const char *const others[] = { "10.0.1.2:40001", "[fd00:1::2]:40001" };
+
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		const char *own = ip6 ? ANSWERS6 : ANSWERS4, *client = ip6 ? CLIENT6 : CLIENT4;
+		struct wrap_spec wrap4 = WRAP4(), wrap6 = WRAP6();
+		struct packet_buf in, out;
+
+		packet_build_udp(&in, client, ip6 ? ASKED6 : ASKED4, "x", 1);
+		packet_wrap(&in, ip6 ? &wrap6 : &wrap4);
+		assert_int_equal(tc_run(ingress, &in, &out), TC_NEXT);
+		packet_build_udp(&in, others[ip6], own, "x", 1);
+		assert_int_equal(tc_run(ingress, &in, &out), TC_NEXT);
+		packet_expect(&in, &out, "another client");
+		assert_int_equal(udp_forget(own, client).port, SS_BE16(53));
+
+		packet_build_udp(&in, client, ip6 ? ASKED6 : ASKED4, "x", 1);
+		packet_wrap(&in, ip6 ? &wrap6 : &wrap4);
+		assert_int_equal(tc_run(ingress, &in, &out), TC_NEXT);
+		packet_build_udp(&in, client, own, "x", 1);
+		assert_int_equal(tc_run(ingress, &in, &out), TC_NEXT);
+		packet_expect(&in, &out, "asked directly");
+		assert_int_equal(udp_forget(own, client).port, 0);
+	}
+	rows_done();
+}
+
 /* --- egress ---------------------------------------------------------------------------------- */
 
 /* What the map of late packets holds while a row's packet is sent; "local" is the host's end. */
@@ -2015,6 +2173,115 @@ static void plain_socket(void **state)
 	rows_done();
 }
 
+/* --- UDP services: what leaves ------------------------------------------------------------------ */
+
+/* As egress_setup() has it. */
+#define OUT4 "10.0.200.1"
+#define OUT6 "fd00:c8::1"
+
+static void udp_remembered(const char *own, const char *client, const char *service)
+{
+	struct ss_flow flow = udp_flow(own, client);
+	struct ss_endpoint value = endpoint(service);
+	int fd = bpf_map__fd(skel->maps.udp_flows);
+
+	value.protocol = SS_UDP;
+	assert_int_equal(bpf_map_update_elem(fd, &flow, &value, BPF_ANY), 0);
+}
+
+static void udp_used(__u32 used)
+{
+	__u32 zero = 0;
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.udp_used), &zero, &used, BPF_ANY), 0);
+}
+
+static struct sockaddr_storage udp_sockaddr(const char *text)
+{
+	struct ss_endpoint e = endpoint(text);
+	struct sockaddr_storage address = {};
+
+	if (ss_addr_is_v4(&e.addr)) {
+		struct sockaddr_in *in = (void *)&address;
+
+		in->sin_family = AF_INET;
+		in->sin_port = e.port;
+		in->sin_addr.s_addr = e.addr.w[3];
+	} else {
+		struct sockaddr_in6 *in = (void *)&address;
+
+		in->sin6_family = AF_INET6;
+		in->sin6_port = e.port;
+		memcpy(&in->sin6_addr, &e.addr, sizeof(in->sin6_addr));
+	}
+	return address;
+}
+
+/* A server at @own says something to @client: it has to leave as if from @src. */
+static void udp_says(const char *why, const char *own, const char *client, const char *src,
+		     bool checksum)
+{
+	struct sockaddr_storage from = udp_sockaddr(own), to = udp_sockaddr(client);
+	bool ip6 = own[0] == '[', rewritten = strcmp(own, src);
+	int fd = socket(from.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), off = !checksum;
+	struct packet_buf want, out;
+
+	packet_build_udp(&want, src, client, "an answer", 9);
+	packet_set_macs(&want, client_mac, a0_mac);
+	if (!checksum)
+		memset(want.bytes + want.l4 + 6, 0, 2);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (void *)&from, sizeof(from)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &off, sizeof(off)), 0);
+	watch_start(&counters);
+	assert_int_equal(sendto(fd, "an answer", 9, 0, (void *)&to, sizeof(to)), 9);
+	out = (struct packet_buf){ .l3 = want.l3, .l4 = want.l4 };
+	if (!frame_receive(wire_socket, &out)) {
+		row_failed(why, "nothing came out");
+	} else {
+		if (ip6) { /* the kernel chooses the flow label, or the id */
+			memcpy(want.bytes + want.l3 + 1, out.bytes + out.l3 + 1, 3);
+		} else {
+			memcpy(want.bytes + want.l3 + 4, out.bytes + out.l3 + 4, 2);
+			ipv4_checksum(want.bytes + want.l3);
+		}
+		packet_expect(&want, &out, why);
+	}
+	watch_expect(&counters, rewritten ? C(udp_answered) : 0, why);
+	close(fd);
+}
+
+/* A server's answers, with the checksum left to the device, finished, and none. */
+static void udp_answers(void **state)
+{
+	(void)state;
+	udp_used(1);
+	udp_remembered(OUT4 ":5353", CLIENT4, ASKED4);
+	udp_remembered("[" OUT6 "]:5353", CLIENT6, ASKED6);
+	for (int finished = 0; finished < 2; finished++) {
+		shell("ethtool -K a0 tx %s >/dev/null", finished ? "off" : "on");
+		udp_says("answer", OUT4 ":5353", CLIENT4, ASKED4, true);
+		udp_says("v6 answer", "[" OUT6 "]:5353", CLIENT6, ASKED6, true);
+		udp_says("no checksum", OUT4 ":5353", CLIENT4, ASKED4, false);
+		udp_says("another client", OUT4 ":5353", "10.0.1.2:40001", OUT4 ":5353", true);
+		udp_says("another server", OUT4 ":5354", CLIENT4, OUT4 ":5354", true);
+		udp_says("v6 another client", "[" OUT6 "]:5353", "[fd00:1::2]:40001",
+			 "[" OUT6 "]:5353", true);
+	}
+	rows_done();
+}
+
+/* Until a service was asked, nothing is looked up. */
+static void udp_unused(void **state)
+{
+	(void)state;
+	udp_used(0);
+	udp_says("unused", OUT4 ":5353", CLIENT4, OUT4 ":5353", true);
+	udp_says("v6 unused", "[" OUT6 "]:5353", CLIENT6, "[" OUT6 "]:5353", true);
+	rows_done();
+}
+
 /* --- setup ----------------------------------------------------------------------------------- */
 
 static void prefix_add(const struct bpf_map *map, const char *text)
@@ -2044,6 +2311,7 @@ static void configure(void)
 		struct ss_serve serve = { .listen = htons(serve_rows[i].listen),
 					  .strict = serve_rows[i].strict };
 
+		vip.protocol = serve_rows[i].udp ? SS_UDP : 0;
 		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.serve), &vip, &serve,
 						     BPF_ANY),
 				 0);
@@ -2127,10 +2395,10 @@ static int egress_teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest ingress_tests[] = {
-		cmocka_unit_test(ingress_table),
-		cmocka_unit_test(ingress_truncated),
-		cmocka_unit_test(unwrap_table),
-		cmocka_unit_test(unwrap_truncated),
+		cmocka_unit_test(ingress_table),      cmocka_unit_test(ingress_truncated),
+		cmocka_unit_test(unwrap_table),	      cmocka_unit_test(unwrap_truncated),
+		cmocka_unit_test(udp_table),	      cmocka_unit_test(udp_truncated),
+		cmocka_unit_test(udp_asked_directly),
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
@@ -2145,8 +2413,8 @@ int main(void)
 		cmocka_unit_test(half_open_collisions),
 	};
 	const struct CMUnitTest egress_tests[] = {
-		cmocka_unit_test(egress_table),
-		cmocka_unit_test(plain_socket),
+		cmocka_unit_test(egress_table), cmocka_unit_test(plain_socket),
+		cmocka_unit_test(udp_answers), cmocka_unit_test(udp_unused), /* last */
 	};
 	int failed;
 

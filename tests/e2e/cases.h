@@ -115,6 +115,10 @@
 	X(open_reported, "they are reported to the balancer", ALL)                                \
 	X(open_forged, "reports with another key are not believed", ONCE)                         \
 	X(load_skewed, "connections that take very different times", ONCE)                        \
+	X(udp_ipip, "UDP services, by ipip", CLASSIC)                                             \
+	X(udp_gue, "UDP services, by gue", CLASSIC)                                               \
+	X(udp_change, "backends drain and go, UDP flows go on", CLASSIC)                          \
+	X(udp_and_tcp, "UDP and TCP of one service, from one port", CLASSIC)                      \
 	X(host_up_again, "new configuration during a transfer", ALL)                              \
 	X(host_down_refused, "unloading while a connection needs the programs", ALL)              \
 	X(listener_stays, "programs are exchanged under a listening server", ALL)                 \

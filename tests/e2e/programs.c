@@ -27,13 +27,19 @@ static const char server_more[] = "    - {vip: \"10.99.0.1:81\", listen: 8081}\n
 				  "    - {vip: \"10.99.0.1:85\", listen: 8085}\n"
 				  "    - {vip: \"10.99.0.2:85\", listen: 8085}\n"
 				  "    - {vip: \"[fd00:99::1]:85\"}\n"
-				  "    - {vip: \"[fd00:99::2]:85\"}\n";
+				  "    - {vip: \"[fd00:99::2]:85\"}\n"
+				  "    - {protocol: udp, vip: \"10.99.0.1:85\", listen: 8085}\n"
+				  "    - {protocol: udp, vip: \"[fd00:99::1]:85\", listen: 8085}\n";
 
 #define BACKEND(name, address) "{name: " name ", address: \"" address "\"}"
 #define MANY(name, vip)                                                \
 	"  - {name: " name ", vip: \"" vip                             \
 	"\", backends: [" BACKEND("s1", "10.0.3.2:8085") ", " BACKEND( \
 		"s2", "10.0.4.2:8085") ", " BACKEND("s3", "10.0.5.2:8085") "]}\n"
+#define UDP6(name, vip)                                                                    \
+	"  - {name: " name ", vip: \"" vip                                                 \
+	"\", protocol: udp, backends: [" BACKEND("s1", "[fd00:1:3::2]:8085") ", " BACKEND( \
+		"s2", "[fd00:1:4::2]:8085") ", " BACKEND("s3", "[fd00:1:5::2]:8085") "]}\n"
 #define MANY6(name, vip)                                                  \
 	"  - {name: " name ", vip: \"" vip                                \
 	"\", backends: [" BACKEND("s1", "[fd00:1:3::2]:85") ", " BACKEND( \
@@ -57,7 +63,9 @@ static const char balancer_more[] =
 	"  - {name: other6, vip: \"[fd00:99::1]:84\",\n"
 	"     backends: [{name: s1, address: \"[fd00:1:3::2]:84\"}]}\n" MANY("many", "10.99.0.1:85")
 		MANY("manytwin", "10.99.0.2:85") MANY6("many6", "[fd00:99::1]:85")
-			MANY6("manytwin6", "[fd00:99::2]:85");
+			MANY6("manytwin6", "[fd00:99::2]:85")
+				MANY("datagrams, protocol: udp", "10.99.0.1:85")
+					UDP6("datagrams6", "[fd00:99::1]:85");
 
 static const char *const names[] = { "c1", "s1", "s2", "s3", "lb" };
 #define HOSTS (sizeof(names) / sizeof(*names))

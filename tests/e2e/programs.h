@@ -11,6 +11,7 @@
  *	other     VIP, port 84         s1 alone
  *	many      VIP, port 85         s1, s2 and s3
  *	manytwin  second VIP, port 85  the same, on the same port of each
+ *	datagrams VIP, port 85, UDP    the same, served on port 8085 in any case
  *	unserved  VIP, port 83         s1 alone, which is not configured to serve it
  */
 #ifndef SIDESTEP_E2E_PROGRAMS_H
