@@ -137,7 +137,8 @@ $(B)/bench_%: $(B)/tests/bench/bench_%.o $(B)/tests/packet.o $(B)/tests/many.o $
 FUZZ := option config
 FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Iinclude -Iloader -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=all
-CONFIG_SOURCES := $(wildcard loader/config*.c) loader/yaml_line.c loader/address.c loader/error.c
+CONFIG_SOURCES := $(wildcard loader/config*.c) loader/yaml_line.c loader/address.c loader/hex.c \
+	loader/error.c
 $(B)/fuzz_%: tests/fuzz/fuzz_%.c $(CONFIG_SOURCES) $(wildcard include/sidestep/*.h loader/*.h) | $(B)/loader
 	$(call say,FUZZ,$@)
 	$(Q)$(CLANG) $(FUZZ_FLAGS) $< $(CONFIG_SOURCES) -o $@ $(shell pkg-config --cflags --libs libcyaml yaml-0.1)

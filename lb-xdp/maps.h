@@ -65,6 +65,18 @@ struct {
 } flows SEC(".maps");
 
 /*
+ * A service and a server's id in QUIC's connection ids -> the backend that has it, whether it takes new
+ * connections or not. User space writes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SS_LB_IDS);
+	__type(key, struct ss_lb_quic_key);
+	__type(value, struct ss_lb_backend);
+} quic_ids SEC(".maps");
+
+/*
  * By service: 1 once "flows" had a connection that did ask. Then, and only then, it may have an entry
  * for a SYN that does, of an earlier connection.
  */

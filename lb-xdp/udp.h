@@ -2,13 +2,15 @@
 /*
  * Parsed -> decision, for UDP: the backend of a packet. UDP has no SYN that would begin a connection:
  * what comes from one address and port is one flow, and its backend is remembered while it goes on
- * (flow.h). A flow that has been silent for long is a new one, as for address translators.
+ * (flow.h). A flow that has been silent for long is a new one, as for address translators. QUIC knows its
+ * connections better than that: there, the packet itself may name its backend (quic.h).
  */
 #ifndef SIDESTEP_LB_UDP_H
 #define SIDESTEP_LB_UDP_H
 
 #include "flow.h"
 #include "pick.h"
+#include "quic.h"
 
 #define UDP_SILENT_NS (120 * NSEC_PER_SEC) /* RFC 4787, REQ-5: two minutes, or more */
 
@@ -38,6 +40,11 @@ static __noinline const struct ss_lb_backend *udp_backend(const struct table *ta
 	struct ss_lb_flow_key key = packet_flow_key(table, p);
 	const struct ss_lb_backend *backend;
 
+	backend = table->head->quic_id_len ? quic_backend(table, p) : NULL;
+	if (backend) {
+		count(SS_LB_quic_routed);
+		return backend;
+	}
 	backend = table->head->flow_id ? udp_known(&key) : NULL;
 	if (backend)
 		return backend;

@@ -11,6 +11,7 @@
 #include "balancer.h"
 #include "command.h"
 #include "config.h"
+#include "hex.h"
 #include "lb_table.h"
 #include "map_sync.h"
 #include "xdp.h"
@@ -60,14 +61,21 @@ static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *t
 	struct ss_lb_backend_cpu sum = {};
 	struct ss_lb_load load = {};
 	int known = lb_load_read(maps, table->backend[i].id, &load);
+	char hex[2 * SS_LB_QUIC_ID + 1];
+	json_t *item;
 
 	(void)lb_backend_read(maps, table->backend[i].id, &sum);
-	return json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
+	item = json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
 			 "address", json_endpoint(&table->backend[i].endpoint), "weight",
 			 (int)table->backend[i].weight, "state", backend_state_name(info->state),
 			 "open", known ? json_integer(load.open) : json_null(), "syns",
 			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "unanswered",
 			 (json_int_t)sum.unanswered, "others", (json_int_t)sum.others);
+	if (table->head->quic_id_len)
+		json_object_set_new(
+			item, "quic_id",
+			json_string(hex_format(info->quic_id, table->head->quic_id_len, hex)));
+	return item;
 }
 
 static json_t *service_json(const struct lb_maps *maps, const struct lb_service *service)
@@ -184,6 +192,8 @@ struct backend_edit {
 	const char *name;
 	struct ss_endpoint address; /* add */
 	uint32_t weight; /* add, weight */
+	uint8_t quic_id[SS_LB_QUIC_ID]; /* add */
+	unsigned quic_id_len;
 	enum ss_backend_state state; /* drain, down, up */
 };
 
@@ -215,12 +225,22 @@ static int backend_check_new(const struct service_config *service, const struct 
 				 "an IPv6 backend must have its service's port (%d): there is no "
 				 "room in the TCP header to translate it",
 				 SS_BE16(service->vip.port));
-	for (unsigned i = 0; i < service->backends_count; i++)
-		if (!strcmp(service->backends[i].name, edit->name) ||
-		    ss_endpoint_equal(&service->backends[i].address, &edit->address))
-			return error_set(err, -EEXIST,
-					 "service %s has a backend of that name or address: %s",
-					 service->name, service->backends[i].name);
+	if (edit->quic_id_len != service->quic_id_len)
+		return error_set(err, -EINVAL,
+				 "service %s has backends with a --quic-id of %u bytes, not %u",
+				 service->name, service->quic_id_len, edit->quic_id_len);
+	for (unsigned i = 0; i < service->backends_count; i++) {
+		const struct backend_config *b = &service->backends[i];
+
+		if (!strcmp(b->name, edit->name) ||
+		    ss_endpoint_equal(&b->address, &edit->address) ||
+		    (service->quic_id_len &&
+		     !memcmp(b->quic_id, edit->quic_id, sizeof(b->quic_id))))
+			return error_set(
+				err, -EEXIST,
+				"service %s has a backend of that name, address or QUIC id: %s",
+				service->name, b->name);
+	}
 	return 0;
 }
 
@@ -239,6 +259,7 @@ static int change_add(struct service_config *service, void *arg, struct error *e
 	b = &grown[service->backends_count++];
 	*b = (struct backend_config){ .address = edit->address, .weight = edit->weight };
 	snprintf(b->name, sizeof(b->name), "%s", edit->name);
+	memcpy(b->quic_id, edit->quic_id, sizeof(b->quic_id));
 	return 0;
 }
 
@@ -307,6 +328,10 @@ int cmd_backend_add(const struct options *options, char **argv)
 		return usage("expected an address and port such as 10.0.3.2:8080 or [fd00::2]:80");
 	if (options->weight >= 0)
 		edit.weight = options->weight;
+	if (options->quic_id)
+		edit.quic_id_len = hex_parse(options->quic_id, edit.quic_id, SS_LB_QUIC_ID);
+	if (options->quic_id && (!edit.quic_id_len || options->quic_id[2 * edit.quic_id_len]))
+		return usage("--quic-id takes 2 to 16 hexadecimal digits, two a byte");
 	return backend_change(options, argv[0], &edit, change_add);
 }
 

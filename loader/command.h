@@ -22,6 +22,7 @@ struct options {
 	bool force; /* --force */
 	bool verbose; /* -v */
 	long weight; /* --weight; -1: not given */
+	const char *quic_id; /* --quic-id; NULL: not given */
 };
 
 struct command {

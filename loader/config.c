@@ -19,6 +19,7 @@
 #include "address.h"
 #include "config_place.h"
 #include "config_raw.h"
+#include "hex.h"
 #include "yaml_line.h"
 
 #define FILE_MAX (64 << 20)
@@ -439,10 +440,26 @@ const char *const config_states[] = {
 	[SS_BACKEND_DOWN] = "down",
 };
 
+/* The id of a backend of a service whose ids have @len bytes. */
+static int quic_id_convert(const struct place *at, const char *text, unsigned len, uint8_t *out)
+{
+	if (!text && !len)
+		return 0;
+	if (!text)
+		return fail_at(at, NULL, "missing");
+	if (!len)
+		return fail_at(at, "the service's key quic_id_length as well", "an id for no use");
+	if (strlen(text) != 2 * len || hex_parse(text, out, len) != len)
+		return fail_at(at, NULL, "'%.64s' is not an id of %u byte%s", text, len,
+			       len == 1 ? "" : "s");
+	return 0;
+}
+
 static int backend_convert(const struct place *at, const struct raw_backend *raw,
-			   const struct ss_endpoint *vip, struct backend_config *out)
+			   const struct service_config *service, struct backend_config *out)
 {
 	const struct place *address = AT_KEY(at, "address");
+	const struct ss_endpoint *vip = &service->vip;
 	bool v4 = ss_addr_is_v4(&vip->addr);
 	unsigned state = SS_BACKEND_UP;
 	int ret;
@@ -457,6 +474,9 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "state"), raw->state, config_states, CONFIG_STATES,
 				     &state);
+	if (!ret)
+		ret = quic_id_convert(AT_KEY(at, "quic_id"), raw->quic_id, service->quic_id_len,
+				      out->quic_id);
 	if (ret)
 		return ret;
 	out->state = state;
@@ -483,14 +503,15 @@ static int backends_convert(const struct place *at, const struct raw_service *ra
 		return fail_memory(at);
 	out->backends_count = raw->backends_count;
 	for (unsigned i = 0; i < raw->backends_count; i++) {
-		ret = backend_convert(AT_ITEM(at, i), &raw->backends[i], &out->vip,
-				      &out->backends[i]);
+		ret = backend_convert(AT_ITEM(at, i), &raw->backends[i], out, &out->backends[i]);
 		if (ret)
 			return ret;
 	}
 	ret = UNIQUE_CHECK(at, out->backends, out->backends_count, name, "name");
 	if (!ret)
 		ret = UNIQUE_CHECK(at, out->backends, out->backends_count, address, "address");
+	if (!ret && out->quic_id_len)
+		ret = UNIQUE_CHECK(at, out->backends, out->backends_count, quic_id, "quic_id");
 	return ret;
 }
 
@@ -539,6 +560,9 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 		ret = choice_convert(AT_KEY(at, "slots"), raw->slots, slots_text, 2, &slots);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "fail_open"), raw->fail_open, yes_no, 2, &closed);
+	if (!ret)
+		ret = number_convert(AT_KEY(at, "quic_id_length"), raw->quic_id_length, 1,
+				     SS_LB_QUIC_ID, &out->quic_id_len);
 	if (ret)
 		return ret;
 	out->scheduler = scheduler;
@@ -551,6 +575,9 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 			       SS_LB_SMALL_BACKENDS);
 	if (out->vip.protocol && udp_check(at, out))
 		return -EINVAL;
+	if (!out->vip.protocol && out->quic_id_len)
+		return fail_at(AT_KEY(at, "quic_id_length"), "protocol: udp as well",
+			       "QUIC by TCP");
 	if (without && method == SS_METHOD_NAT)
 		return fail_at(AT_KEY(at, "flow_table"), "yes",
 			       "address translation without a table");

@@ -73,6 +73,7 @@ struct backend_config {
 	struct ss_endpoint address;
 	uint32_t weight; /* at most CONFIG_WEIGHT_MAX; 0: no new connections */
 	enum ss_backend_state state; /* key "state": up (default), drain, down */
+	uint8_t quic_id[SS_LB_QUIC_ID]; /* key "quic_id", and zeroes */
 };
 
 struct service_config {
@@ -83,6 +84,7 @@ struct service_config {
 	enum ss_method method; /* key "method": rewrite (default), ipip (UDP's), gue, nat */
 	bool fail_open; /* key "fail_open": yes, no (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */
+	unsigned quic_id_len; /* key "quic_id_length"; 0: connection ids tell nothing (default) */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
 	struct backend_config *backends;
 	unsigned backends_count;

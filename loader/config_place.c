@@ -66,6 +66,7 @@ static const struct {
 	{ "services[].flow_table", "yes or no" },
 	{ "services[].slots", "8191 or 65537" },
 	{ "services[].fail_open", "yes or no" },
+	{ "services[].quic_id_length", "bytes, 1 to 8" },
 	{ "services[].backends",
 	  "a list of mappings, such as [{name: s1, address: \"10.0.3.2:80\"}]" },
 	{ "services[].backends[]", "a mapping, such as {name: s1, address: \"10.0.3.2:80\"}" },
@@ -74,6 +75,8 @@ static const struct {
 	  "ADDRESS:PORT, such as 10.0.3.2:80 or \"[fd00:1::2]:80\"" },
 	{ "services[].backends[].weight", "a number, 0 to 65535" },
 	{ "services[].backends[].state", "up, drain or down" },
+	{ "services[].backends[].quic_id",
+	  "hexadecimal digits, two for each byte of quic_id_length" },
 };
 
 #define EXPECTATIONS (sizeof(expectations) / sizeof(expectations[0]))

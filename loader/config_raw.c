@@ -78,6 +78,7 @@ static const cyaml_schema_field_t backend_keys[] = {
 	KEY_TEXT(struct raw_backend, address, 0),
 	KEY_TEXT(struct raw_backend, weight, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_backend, state, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_backend, quic_id, OPTIONAL_TEXT),
 	CYAML_FIELD_END,
 };
 
@@ -94,6 +95,7 @@ static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, flow_table, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, slots, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, fail_open, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_service, quic_id_length, OPTIONAL_TEXT),
 	KEY_MAPPINGS(struct raw_service, backends, &schema_backend, SS_LB_SERVICE_BACKENDS),
 	CYAML_FIELD_END,
 };

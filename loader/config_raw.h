@@ -46,6 +46,7 @@ struct raw_backend {
 	char *address;
 	char *weight;
 	char *state;
+	char *quic_id;
 };
 
 struct raw_service {
@@ -57,6 +58,7 @@ struct raw_service {
 	char *flow_table;
 	char *slots;
 	char *fail_open;
+	char *quic_id_length;
 	struct raw_backend *backends;
 	unsigned backends_count;
 };

@@ -20,6 +20,7 @@ struct lb_maps {
 	int loads;
 	int report_rules;
 	int rules;
+	int quic_ids;
 };
 
 /* One service as it stands in the kernel. */

@@ -79,6 +79,16 @@ int lb_table_view(void *memory, bool large, struct lb_table *out)
 	return 0;
 }
 
+struct ss_lb_backend lb_backend_make(const struct backend_config *b, uint32_t id)
+{
+	return (struct ss_lb_backend){
+		.endpoint = b->address,
+		.id = id,
+		.owner = lb_backend_owner(&b->address),
+		.weight = b->weight,
+	};
+}
+
 /* Does @b take connections, where @serving is state_that_serves()? */
 static bool is_active(const struct backend_config *b, enum ss_backend_state serving)
 {
@@ -97,14 +107,10 @@ static void append_backends(const struct service_config *service, const uint32_t
 
 		if (is_active(b, serving) != active)
 			continue;
-		out->backend[at] = (struct ss_lb_backend){
-			.endpoint = b->address,
-			.id = ids[i],
-			.owner = lb_backend_owner(&b->address),
-			.weight = b->weight,
-		};
+		out->backend[at] = lb_backend_make(b, ids[i]);
 		memcpy(out->info[at].name, b->name, SS_LB_NAME_LEN);
 		out->info[at].state = b->state;
+		memcpy(out->info[at].quic_id, b->quic_id, SS_LB_QUIC_ID);
 		out->head->backends++;
 	}
 }
@@ -155,6 +161,7 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 		.flow_id = flow_id(service),
 		.source = service->source,
 		.fail_open = service->fail_open,
+		.quic_id_len = service->quic_id_len,
 	};
 }
 
@@ -180,7 +187,8 @@ static bool backend_is(const struct lb_table *table, uint32_t at, const struct b
 	const struct ss_lb_backend *backend = &table->backend[at];
 
 	return ss_endpoint_equal(&backend->endpoint, &b->address) && backend->weight == b->weight &&
-	       table->info[at].state == b->state && !strcmp(table->info[at].name, b->name);
+	       table->info[at].state == b->state && !strcmp(table->info[at].name, b->name) &&
+	       !memcmp(table->info[at].quic_id, b->quic_id, SS_LB_QUIC_ID);
 }
 
 bool lb_table_is(const struct lb_table *table, const struct service_config *service)
@@ -216,6 +224,7 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 		.source = table->head->source,
 		.flow_table = table->head->flow_id != 0,
 		.fail_open = table->head->fail_open,
+		.quic_id_len = table->head->quic_id_len,
 		.backends_count = table->head->backends,
 	};
 
@@ -230,6 +239,7 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 		b->address = table->backend[i].endpoint;
 		b->weight = table->backend[i].weight;
 		b->state = table->info[i].state;
+		memcpy(b->quic_id, table->info[i].quic_id, sizeof(b->quic_id));
 	}
 	*out = service;
 	return 0;

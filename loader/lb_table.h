@@ -53,6 +53,9 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 /* What tells the backend at @endpoint from another one with its id (ss_lb_backend.owner). */
 uint32_t lb_backend_owner(const struct ss_endpoint *endpoint);
 
+/* What packets need to know of @b, whose id is @id. */
+struct ss_lb_backend lb_backend_make(const struct backend_config *b, uint32_t id);
+
 /* Frees what @service points to. */
 void service_config_done(struct service_config *service);
 

@@ -38,7 +38,7 @@ static const struct command commands[] = {
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
-enum { OPT_PIN_DIR = 256, OPT_CGROUP, OPT_JSON, OPT_FORCE, OPT_WEIGHT, OPT_VERSION };
+enum { OPT_PIN_DIR = 256, OPT_CGROUP, OPT_JSON, OPT_FORCE, OPT_WEIGHT, OPT_QUIC_ID, OPT_VERSION };
 
 static const struct option long_options[] = {
 	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
@@ -46,6 +46,7 @@ static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "weight", required_argument, NULL, OPT_WEIGHT },
+	{ "quic-id", required_argument, NULL, OPT_QUIC_ID },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, 'h' },
@@ -59,6 +60,7 @@ static const char *const options_help =
 	"  --cgroup DIR    host up: cgroup2 folder whose sockets are redirected (the file's\n"
 	"                  \"cgroup\", else all; or $SIDESTEP_CGROUP)\n"
 	"  --weight N      backend add: its weight, 0 to 65535 (100)\n"
+	"  --quic-id HEX   backend add: its id in QUIC's connection ids\n"
 	"  --force         host down: break the connections that run directly\n"
 	"  --json          print JSON\n"
 	"  -v, --verbose   print what libbpf and libxdp say\n"
@@ -116,6 +118,9 @@ static int options_read(int argc, char **argv, struct options *o, int *status)
 			break;
 		case OPT_FORCE:
 			o->force = true;
+			break;
+		case OPT_QUIC_ID:
+			o->quic_id = optarg;
 			break;
 		case OPT_WEIGHT:
 			o->weight = strtol(optarg, &end, 10);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "hex.h"
+
 #define KEY_DIGITS 32
 
 uint32_t report_finish(struct report_buf *buf, const struct ss_addr *from, unsigned entries,
@@ -25,29 +27,18 @@ uint32_t report_finish(struct report_buf *buf, const struct ss_addr *from, unsig
 	return len;
 }
 
-/* The value of the hexadecimal digit @c; -1 if it is none. */
-static int digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int key_parse(const char *text, struct ss_sip_key *out)
 {
-	struct ss_sip_key key = {};
+	union {
+		uint8_t bytes[KEY_DIGITS / 2];
+		uint64_t words[KEY_DIGITS / 16];
+	} key;
 
-	for (int i = 0; i < KEY_DIGITS; i++) {
-		int value = digit_value(text[i]), byte = i / 2;
-
-		if (value < 0)
-			return -EINVAL;
-		key.k[byte / 8] |= (uint64_t)value << (byte % 8 * 8 + (i % 2 ? 0 : 4));
-	}
-	if (text[KEY_DIGITS + strspn(text + KEY_DIGITS, "\r\n")])
+	if (hex_parse(text, key.bytes, sizeof(key.bytes)) != sizeof(key.bytes) ||
+	    text[KEY_DIGITS + strspn(text + KEY_DIGITS, "\r\n")])
 		return -EINVAL;
-	*out = key;
+	for (size_t i = 0; i < KEY_DIGITS / 16; i++)
+		out->k[i] = ss_sip_le64(key.words[i]);
 	return 0;
 }
 

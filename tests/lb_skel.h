@@ -22,7 +22,8 @@
 			   .reporters = bpf_map__fd((skel)->maps.reporters),       \
 			   .loads = bpf_map__fd((skel)->maps.loads),               \
 			   .report_rules = bpf_map__fd((skel)->maps.report_rules), \
-			   .rules = bpf_map__fd((skel)->maps.rules) })
+			   .rules = bpf_map__fd((skel)->maps.rules),               \
+			   .quic_ids = bpf_map__fd((skel)->maps.quic_ids) })
 
 /*
  * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they

@@ -216,23 +216,30 @@ static void balancer_of_the_manual(void **state)
 /* UDP beside TCP, at the same endpoint; and what only UDP may have. */
 static void udp_of_the_manual(void **state)
 {
-	struct config *c = good("host:\n"
-				"  interfaces: [eth0]\n"
-				"  serve:\n"
-				"    - {vip: \"10.99.0.1:53\", listen: 5353, protocol: udp}\n"
-				"    - {vip: \"10.99.0.1:53\"}\n"
-				"    - {vip: \"[fd00:99::1]:53\", listen: 5353, protocol: udp}\n"
-				"balancer:\n"
-				"  interfaces: [eth0]\n"
-				"services:\n"
-				"  - {name: dns, vip: 10.99.0.1:53, protocol: udp}\n"
-				"  - {name: dns-tcp, vip: 10.99.0.1:53, protocol: tcp}\n"
-				"  - name: dns6\n"
-				"    vip: \"[fd00:99::1]:53\"\n"
-				"    protocol: udp\n"
-				"    method: gue\n"
-				"    scheduler: round-robin\n"
-				"    backends: [{name: s1, address: \"[fd00:1::2]:5353\"}]\n");
+	struct config *c =
+		good("host:\n"
+		     "  interfaces: [eth0]\n"
+		     "  serve:\n"
+		     "    - {vip: \"10.99.0.1:53\", listen: 5353, protocol: udp}\n"
+		     "    - {vip: \"10.99.0.1:53\"}\n"
+		     "    - {vip: \"[fd00:99::1]:53\", listen: 5353, protocol: udp}\n"
+		     "balancer:\n"
+		     "  interfaces: [eth0]\n"
+		     "services:\n"
+		     "  - {name: dns, vip: 10.99.0.1:53, protocol: udp}\n"
+		     "  - {name: dns-tcp, vip: 10.99.0.1:53, protocol: tcp}\n"
+		     "  - name: dns6\n"
+		     "    vip: \"[fd00:99::1]:53\"\n"
+		     "    protocol: udp\n"
+		     "    method: gue\n"
+		     "    scheduler: round-robin\n"
+		     "    backends: [{name: s1, address: \"[fd00:1::2]:5353\"}]\n"
+		     "  - name: h3\n"
+		     "    vip: 10.99.0.1:443\n"
+		     "    protocol: udp\n"
+		     "    quic_id_length: 2\n"
+		     "    backends:\n"
+		     "      - {name: s1, address: \"10.0.3.2:443\", quic_id: \"00aF\"}\n");
 	const struct service_config *services = c->balancer->services;
 
 	(void)state;
@@ -247,6 +254,9 @@ static void udp_of_the_manual(void **state)
 	assert_int_equal(services[2].vip.protocol, SS_UDP);
 	assert_int_equal(services[2].method, SS_METHOD_GUE);
 	endpoint_is(&services[2].backends[0].address, "[fd00:1::2]:5353");
+	assert_int_equal(services[2].quic_id_len, 0);
+	assert_int_equal(services[3].quic_id_len, 2);
+	assert_memory_equal(services[3].backends[0].quic_id, "\0\xaf\0\0\0\0\0\0", 8);
 	config_free(c);
 }
 
@@ -324,6 +334,8 @@ static void good_forms(void **state)
 #define INTERFACES "expected a list of network interfaces, such as [eth0]"
 #define NAME "expected 1 to 63 bytes without blanks and slashes"
 #define WEIGHT "expected a number, 0 to 65535"
+#define QUIC LB WEB "  protocol: udp\n  quic_id_length: 2\n  backends:\n"
+#define QUIC_ID "expected hexadecimal digits, two for each byte of quic_id_length"
 #define ALL "expected a mapping with the key host, or balancer and services"
 
 static const struct {
@@ -379,10 +391,10 @@ static const struct {
 	  "fragments" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, protocol, scheduler, "
-	  "method, flow_table, slots, fail_open, backends" },
+	  "method, flow_table, slots, fail_open, quic_id_length, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
-	  "state" },
+	  "state, quic_id" },
 	{ "capital letter", "Host: {interfaces: [a]}\n",
 	  "f:1: Host: unknown key; expected one of host, balancer, services" },
 	{ "twice", HOST "  attach: tcx\n  attach: auto\n",
@@ -541,6 +553,31 @@ static const struct {
 	  LB WEB "  protocol: udp\n  scheduler: round-robin\n  flow_table: no\n",
 	  "f:7: services[0].flow_table: each packet would go to another server; expected yes, or a "
 	  "scheduler that finds a flow's server by a hash" },
+	{ "QUIC by TCP", LB WEB "  quic_id_length: 4\n",
+	  "f:5: services[0].quic_id_length: QUIC by TCP; expected protocol: udp as well" },
+	{ "QUIC ids of 9 bytes", LB WEB "  protocol: udp\n  quic_id_length: 9\n",
+	  "f:6: services[0].quic_id_length: 9 is out of range; expected bytes, 1 to 8" },
+	{ "no QUIC id", QUIC "    - {name: a, address: 10.0.0.1:1}\n",
+	  "f:8: services[0].backends[0].quic_id: missing; " QUIC_ID },
+	{ "QUIC id too short", QUIC "    - {name: a, address: 10.0.0.1:1, quic_id: \"01\"}\n",
+	  "f:8: services[0].backends[0].quic_id: '01' is not an id of 2 bytes; " QUIC_ID },
+	{ "QUIC id of three digits",
+	  QUIC "    - {name: a, address: 10.0.0.1:1, quic_id: \"010\"}\n",
+	  "f:8: services[0].backends[0].quic_id: '010' is not an id of 2 bytes; " QUIC_ID },
+	{ "QUIC id too long", QUIC "    - {name: a, address: 10.0.0.1:1, quic_id: \"010203\"}\n",
+	  "f:8: services[0].backends[0].quic_id: '010203' is not an id of 2 bytes; " QUIC_ID },
+	{ "QUIC id of other digits", QUIC "    - {name: a, address: 10.0.0.1:1, quic_id: 01g2}\n",
+	  "f:8: services[0].backends[0].quic_id: '01g2' is not an id of 2 bytes; " QUIC_ID },
+	{ "QUIC id twice",
+	  QUIC "    - {name: a, address: 10.0.0.1:1, quic_id: ab01}\n"
+	       "    - {name: b, address: 10.0.0.2:1, quic_id: AB01}\n",
+	  "f:9: services[0].backends[1].quic_id: the same as in backends[0]; expected another "
+	  "quic_id" },
+	{ "QUIC id of no use",
+	  LB WEB
+	  "  protocol: udp\n  backends:\n    - {name: a, address: 10.0.0.1:1, quic_id: ab}\n",
+	  "f:7: services[0].backends[0].quic_id: an id for no use; expected the service's key "
+	  "quic_id_length as well" },
 	{ "UDP vip twice",
 	  LB "- {name: a, vip: 10.99.0.1:80, protocol: udp}\n" WEB
 	     "- {name: b, vip: 10.99.0.1:80, protocol: udp}\n",

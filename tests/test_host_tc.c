@@ -1754,6 +1754,8 @@ static const struct udp_row {
 	{ "the server's own address", CLIENT4, ANSWERS4, WRAP4(), 10, STAYS_WRAPPED },
 	{ "fragment inside", CLIENT4, ASKED4, WRAP4(), 10, STAYS_WRAPPED, POKE(IP, 6, "\x20\0") },
 	{ "UDP-Lite inside", CLIENT4, ASKED4, WRAP4(), 10, STAYS_WRAPPED, POKE(IP, 9, "\x88") },
+	{ "UDP-Lite for a TCP service", CLIENT4, VIP4, WRAP4(), 10, STAYS_WRAPPED,
+	  POKE(IP, 9, "\x88") },
 	{ "v6 question", CLIENT6, ASKED6, WRAP6(), 10, UNWRAPPED },
 	{ "v6 gue", CLIENT6, ASKED6, WRAP6(UDP), 11, UNWRAPPED },
 	{ "v6 large", CLIENT6, ASKED6, WRAP6(UDP), 1400, UNWRAPPED },

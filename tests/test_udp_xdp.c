@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * UDP services of the balancer, packet in, packet out: what its XDP program wraps, where flows go, and
- * where they stay.
+ * UDP services of the balancer, packet in, packet out: what its XDP program wraps, where flows go and
+ * stay, and whom QUIC's connection ids name.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,6 +23,7 @@
 #include "lb_apply.h"
 #include "lb_maps.h"
 #include "lb_skel.h"
+#include "lb_table.h"
 #include "map_sync.h"
 #include "packet.h"
 #include "progrun.h"
@@ -55,6 +56,9 @@ static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names 
 #define WITHOUT "59" /* Maglev, without a flow table */
 #define TCP_ONLY "80"
 #define NOBODY "81" /* no backend */
+#define QUIC "443" /* Maglev; backends have ids of four bytes: 1, 1, 1, 1 and so on */
+#define QUIC_SHORT "444" /* of one byte */
+#define QUIC_LONG "445" /* of eight */
 
 struct service_row {
 	const char *port;
@@ -63,6 +67,7 @@ struct service_row {
 	enum ss_method method;
 	unsigned first, backends; /* 10.0.3.@first:5353 or [fd00:3::@first]:5353, and so on */
 	bool flow_table;
+	unsigned quic_id_len;
 };
 
 static const struct service_row service_rows[] = {
@@ -74,6 +79,9 @@ static const struct service_row service_rows[] = {
 	{ SOURCE, false, SS_SCHED_SOURCE_HASH, SS_METHOD_IPIP, 1, 3, true },
 	{ WITHOUT, false, SS_SCHED_MAGLEV, SS_METHOD_IPIP, 1, 3, false },
 	{ NOBODY, false, SS_SCHED_MAGLEV, SS_METHOD_IPIP, 1, 0, true },
+	{ QUIC, false, SS_SCHED_MAGLEV, SS_METHOD_IPIP, 1, 3, true, 4 },
+	{ QUIC_SHORT, false, SS_SCHED_MAGLEV, SS_METHOD_IPIP, 1, 3, true, 1 },
+	{ QUIC_LONG, false, SS_SCHED_MAGLEV, SS_METHOD_IPIP, 1, 3, false, 8 },
 	{ TCP_ONLY, true, SS_SCHED_MAGLEV, SS_METHOD_IPIP, 1, 3, true },
 	{ TURNS, true, SS_SCHED_ROUND_ROBIN, SS_METHOD_IPIP, 11, 3, true },
 };
@@ -93,7 +101,8 @@ static void service_fill(struct service_config *service, const struct service_ro
 
 	*service = (struct service_config){ .scheduler = row->scheduler,
 					    .method = row->method,
-					    .flow_table = row->flow_table };
+					    .flow_table = row->flow_table,
+					    .quic_id_len = row->quic_id_len };
 	snprintf(text, sizeof(text), "%s%s", ip6 ? VIP6 : VIP4, row->port);
 	snprintf(service->name, sizeof(service->name), "%s%s", text, row->tcp ? "" : "/udp");
 	assert_int_equal(endpoint_parse(text, &service->vip), 0);
@@ -111,6 +120,7 @@ static void service_fill(struct service_config *service, const struct service_ro
 		assert_int_equal(endpoint_parse(text, &b->address), 0);
 		snprintf(b->name, sizeof(b->name), "s%u", i + 1);
 		b->weight = 100;
+		memset(b->quic_id, row->first + i, row->quic_id_len);
 		b->state = change == S2_DRAINS && i == 1 ? SS_BACKEND_DRAIN : SS_BACKEND_UP;
 		service->backends_count++;
 	}
@@ -516,6 +526,158 @@ static void service_removed(void **state)
 	assert_int_equal(backend_of(false, TURNS, 1), -1);
 }
 
+/* --- QUIC -------------------------------------------------------------------------------------- */
+
+#define NAMED(server) XDP_TX, C(udp_forwarded) | C(quic_routed), server
+#define BY_FLOW XDP_TX, C(udp_forwarded), 0
+#define V1 "\0\0\0\1"
+#define V2 "\x6b\x33\x43\xcf"
+#define S2 "\2\2\2\2"
+#define S3 "\3\3\3\3"
+
+static const struct quic_row {
+	const char *why;
+	const char *port;
+	const char *payload;
+	unsigned len;
+	unsigned verdict;
+	__u64 counters;
+	int backend; /* 0: the flow's */
+} quic_rows[] = {
+	/* Short headers: the id begins with the second byte, and names a server from the third on. */
+	{ "short header", QUIC, DATA("\x40\0" S2 "more"), NAMED(2) },
+	{ "without the fixed bit", QUIC, DATA("\0\0" S3 "more"), NAMED(3) },
+	{ "all of the other bits", QUIC, DATA("\x7f\x1f" S2 "more"), NAMED(2) },
+	{ "another rotation", QUIC, DATA("\x40\x20" S2 "more"), NAMED(2) },
+	{ "the last rotation", QUIC, DATA("\x40\xdf" S3 "more"), NAMED(3) },
+	{ "unroutable", QUIC, DATA("\x40\xe0" S2 "more"), BY_FLOW },
+	{ "unroutable, all bits", QUIC, DATA("\x40\xff" S2 "more"), BY_FLOW },
+	{ "nobody's id", QUIC, DATA("\x40\0\2\2\2\1more"), BY_FLOW },
+	{ "nothing behind the id", QUIC, DATA("\x40\0" S2), NAMED(2) },
+	{ "cut within the id", QUIC, DATA("\x40\0\2\2\2"), BY_FLOW },
+	{ "no id", QUIC, DATA("\x40"), BY_FLOW },
+	{ "no payload", QUIC, DATA(""), BY_FLOW },
+	{ "one byte", QUIC_SHORT, DATA("\x40\0\2more"), NAMED(2) },
+	{ "one byte, cut", QUIC_SHORT, DATA("\x40\0"), BY_FLOW },
+	{ "one byte, nobody's", QUIC_SHORT, DATA("\x40\0\4more"), BY_FLOW },
+	{ "eight bytes", QUIC_LONG, DATA("\x40\0" S2 S2), NAMED(2) },
+	{ "eight bytes, cut", QUIC_LONG, DATA("\x40\0" S2 "\2\2\2"), BY_FLOW },
+	{ "eight bytes, four of another", QUIC_LONG, DATA("\x40\0" S2 S3), BY_FLOW },
+	{ "not a QUIC service", MAGLEV, DATA("\x40\0" S2 "more"), BY_FLOW },
+
+	/* Long headers: not the first flight, and of a version that is known. */
+	{ "Initial", QUIC, DATA("\xc0" V1 "\5\0" S2 "\0more"), BY_FLOW },
+	{ "0-RTT", QUIC, DATA("\xd0" V1 "\5\0" S2 "\0more"), BY_FLOW },
+	{ "Handshake", QUIC, DATA("\xe0" V1 "\5\0" S2 "\0more"), NAMED(2) },
+	{ "Handshake, all other bits", QUIC, DATA("\xef" V1 "\5\0" S3 "\0more"), NAMED(3) },
+	{ "Retry", QUIC, DATA("\xf0" V1 "\5\0" S2 "\0more"), NAMED(2) },
+	{ "version 2, Initial", QUIC, DATA("\xd0" V2 "\5\0" S2 "\0more"), BY_FLOW },
+	{ "version 2, 0-RTT", QUIC, DATA("\xe0" V2 "\5\0" S2 "\0more"), BY_FLOW },
+	{ "version 2, Handshake", QUIC, DATA("\xf0" V2 "\5\0" S2 "\0more"), NAMED(2) },
+	{ "version 2, Retry", QUIC, DATA("\xc0" V2 "\5\0" S2 "\0more"), NAMED(2) },
+	{ "version 3", QUIC, DATA("\xe0\0\0\0\3\5\0" S2 "\0more"), BY_FLOW },
+	{ "version 0", QUIC, DATA("\xe0\0\0\0\0\5\0" S2 "\0more"), BY_FLOW },
+	{ "a longer id", QUIC, DATA("\xe0" V1 "\x14\0" S2 "0123456789abcdef"), NAMED(2) },
+	{ "long, unroutable", QUIC, DATA("\xe0" V1 "\5\xe0" S2 "\0more"), BY_FLOW },
+	{ "long, a shorter id", QUIC, DATA("\xe0" V1 "\4\0" S2 "\0more"), BY_FLOW },
+	{ "long, no id", QUIC, DATA("\xe0" V1 "\0\0" S2 "\0more"), BY_FLOW },
+	{ "long, nothing behind the id", QUIC, DATA("\xe0" V1 "\5\0" S2), NAMED(2) },
+	{ "long, cut within the id", QUIC, DATA("\xe0" V1 "\5\0\2\2\2"), BY_FLOW },
+	{ "long, cut before the id", QUIC, DATA("\xe0" V1 "\5"), BY_FLOW },
+	{ "long, cut within the version", QUIC, DATA("\xe0\0\0\0"), BY_FLOW },
+};
+
+/* The packet of @row from @flow's address and port, with what the id lacks as padding behind it. */
+static void quic_build(const struct quic_row *row, bool ip6, unsigned flow, struct packet_buf *p)
+{
+	struct packet_buf model;
+
+	flow_packet(ip6, row->port, flow, 0, &model);
+	packet_build_udp(p, strdupa(packet_src(&model)), strdupa(packet_dst(&model)), row->payload,
+			 row->len);
+	memset(p->bytes + p->len, 2, 8);
+	p->len += 8;
+}
+
+/* From whatever address it comes. */
+static void quic_run(const struct quic_row *row, bool ip6)
+{
+	for (unsigned flow = 0; flow < 20; flow++) {
+		int want = row->backend ? row->backend : backend_of(ip6, row->port, flow), got;
+		struct packet_buf in;
+
+		quic_build(row, ip6, flow, &in);
+		watch_start(&counters);
+		got = backend_of_packet(&in);
+		watch_expect(&counters, row->counters, row->why);
+		if (got != want)
+			row_failed(row->why, "IPv%d flow %u: to %d, not %d", ip6 ? 6 : 4, flow, got,
+				   want);
+	}
+}
+
+static void quic_ids(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(quic_rows); i++)
+		for (int ip6 = 0; ip6 < 2; ip6++)
+			quic_run(&quic_rows[i], ip6);
+	rows_done();
+}
+
+static unsigned quic_ids_known(void)
+{
+	struct ss_lb_quic_key key, *prev = NULL;
+	unsigned n = 0;
+
+	for (; !bpf_map_get_next_key(maps.quic_ids, prev, &key); prev = &key)
+		n++;
+	return n;
+}
+
+/* Who has an id keeps it while it is there, and nobody has it afterwards. */
+static void quic_changes(void **state)
+{
+	static const struct quic_row named = { "s2", QUIC, DATA("\x40\0" S2 "more"), NAMED(2) };
+	static const struct quic_row nobody = { "gone", QUIC, DATA("\x40\0" S2 "more"), BY_FLOW };
+	static const struct quic_row fourth = { "s4", QUIC, DATA("\x40\0\4\4\4\4"), NAMED(4) };
+	struct error err = {};
+
+	(void)state;
+	assert_int_equal(quic_ids_known(), 3 * 2 * 3);
+	services_change(S2_DRAINS);
+	quic_run(&named, false);
+	services_change(S2_GOES);
+	quic_run(&nobody, true);
+	assert_int_equal(quic_ids_known(), 3 * 2 * 2);
+	services_change(S4_COMES);
+	quic_run(&fourth, false);
+	quic_run(&named, true);
+	assert_true(lb_services_apply(&maps, NULL, 0, &err) > 0);
+	assert_int_equal(quic_ids_known(), 0);
+	rows_done();
+}
+
+/* What the kernel has is what was configured. */
+static void quic_read_back(void **state)
+{
+	struct service_config service;
+	struct lb_services all;
+
+	(void)state;
+	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	for (unsigned i = 0; i < all.count; i++) {
+		if (strcmp(all.item[i].table.name, VIP4 QUIC "/udp"))
+			continue;
+		assert_int_equal(lb_table_to_config(&all.item[i].table, &all.item[i].vip, &service),
+				 0);
+		assert_int_equal(service.quic_id_len, 4);
+		assert_memory_equal(service.backends[2].quic_id, S3 "\0\0\0\0", 8);
+		service_config_done(&service);
+	}
+	lb_services_done(&all);
+}
+
 static int load(void **state)
 {
 	(void)state;
@@ -548,6 +710,9 @@ int main(void)
 		cmocka_unit_test(flows_end),
 		cmocka_unit_test_setup(protocols_apart, services_default),
 		cmocka_unit_test_setup(service_removed, services_default),
+		cmocka_unit_test_setup(quic_ids, services_default),
+		cmocka_unit_test_setup(quic_changes, services_default),
+		cmocka_unit_test_setup(quic_read_back, services_default),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);

@@ -64,6 +64,7 @@
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
 	X(udp_forwarded,        "UDP packets sent to a backend")                                   \
+	X(quic_routed,          "UDP packets whose QUIC connection id named their backend (included in udp_forwarded)") \
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
 	X(nat_returned,         "packets of servers, sent to clients as the service's")            \
 	X(echo_answered,        "echo requests to a service's address, answered")                 \

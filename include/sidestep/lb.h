@@ -32,6 +32,7 @@
 #define SS_LB_IDS (2 * SS_LB_BACKENDS) /* of old and new ones, while a change is applied */
 #define SS_LB_ID_GROUP 1024 /* ids in one inner map of the map "backend_cpu" */
 #define SS_LB_CHOICES 65536 /* SYNs whose backend is remembered by schedulers that go by load */
+#define SS_LB_QUIC_ID 8 /* bytes of a server's id in QUIC's connection ids, at most */
 #define SS_LB_NAME_LEN 64 /* a name's bytes with the ending 0 */
 
 /*
@@ -115,6 +116,7 @@ struct ss_lb_backend {
 struct ss_lb_backend_info {
 	char name[SS_LB_NAME_LEN];
 	__u32 state; /* an ss_backend_state */
+	__u8 quic_id[SS_LB_QUIC_ID]; /* as in ss_lb_quic_key */
 };
 
 /* What a packet needs to know of a service. */
@@ -129,7 +131,8 @@ struct ss_lb_head {
 	__u32 flow_id; /* of the service in the map "flows"; 0: it does without */
 	struct ss_addr source; /* of outer headers; the service's IP version */
 	__u32 fail_open; /* 1: if no backend is up, those that are down count as up */
-	__u32 pad[3];
+	__u32 quic_id_len; /* bytes of a server's id in QUIC's connection ids; 0: they tell nothing */
+	__u32 pad[2];
 };
 
 /*
@@ -182,6 +185,12 @@ struct ss_lb_flow {
 	__u8 pad[6];
 };
 
+/* Which of a service's backends QUIC's connection ids name. */
+struct ss_lb_quic_key {
+	__u8 id[SS_LB_QUIC_ID]; /* ss_lb_head.quic_id_len bytes, and zeroes */
+	__u32 service; /* ss_lb_head.index */
+};
+
 /* Ports of the balancer's own address that stand for connections of clients, for each backend. */
 #define SS_LB_NAT_PORT 10240
 #define SS_LB_NAT_PORTS 16384
@@ -229,6 +238,7 @@ struct ss_lb_rules {
 };
 
 _Static_assert(sizeof(struct ss_lb_rules) == 8, "ss_lb_rules has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_quic_key) == 12, "ss_lb_quic_key is a map key");
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");

@@ -229,6 +229,64 @@ void case_udp_change(const struct family *family)
 	balancer_load();
 }
 
+#define QUIC_PACKET \
+	"\x40\0\xab\2more of a packet with a short header" /* of the connection with s2 */
+
+/* A QUIC connection whose client comes from another port with each packet. */
+static void quic_client(void *arg)
+{
+	struct talk *talk = arg;
+
+	for (int i = 0; i < FLOWS; i++) {
+		char text[sizeof(QUIC_PACKET)] = QUIC_PACKET;
+		int fd = udp_dial(talk);
+		ssize_t n = -1;
+
+		for (int try = 0; try < TRIES && n < 0; try++) {
+			NEED(send(fd, QUIC_PACKET, sizeof(text), 0) == sizeof(text));
+			n = recv(fd, text, sizeof(text), 0);
+		}
+		NEED(n == sizeof(text) && text[0] == '2');
+		NEED(!memcmp(text + 1, &QUIC_PACKET[1], n - 1));
+		close(fd);
+	}
+}
+
+/* The service "datagrams" is one of QUIC, and its third backend comes at run time. */
+void case_udp_quic(const struct family *family)
+{
+	bool v6 = family->af == AF_INET6;
+	pid_t servers[ASK_SERVERS];
+	struct talk *talk;
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "balancer:\n  interfaces: [eth0]\nservices:\n"
+		 "  - name: quic\n    protocol: udp\n    quic_id_length: 2\n    vip: \"%s\"\n"
+		 "    backends:\n"
+		 "      - {name: s1, address: \"%s\", quic_id: ab01}\n"
+		 "      - {name: s3, address: \"%s\", quic_id: ab03}\n",
+		 v6 ? "[fd00:99::1]:85" : "10.99.0.1:85",
+		 v6 ? "[fd00:1:3::2]:8085" : "10.0.3.2:8085",
+		 v6 ? "[fd00:1:5::2]:8085" : "10.0.5.2:8085");
+	config_write("quic.yaml", text);
+	must("lb", "sidestep balancer up '%s'", config_path("quic.yaml"));
+	assert_int_not_equal(run("lb", NULL, "sidestep balancer backend add quic s2 '%s' 2>&1",
+				 v6 ? "[fd00:1:4::2]:8085" : "10.0.4.2:8085"),
+			     0);
+	must("lb", "sidestep balancer backend add quic s2 '%s' --quic-id ab02",
+	     v6 ? "[fd00:1:4::2]:8085" : "10.0.4.2:8085");
+	must("lb", "sidestep balancer status --json | grep -q '\"quic_id\": \"ab02\"'");
+	talk = udp_talk(family, servers);
+	child_join(child_start("c1", quic_client, talk));
+	assert_true(counted("lb", "quic_routed") >= FLOWS);
+	assert_int_equal(counted("lb", "quic_routed"), counted("lb", "udp_forwarded"));
+	assert_int_equal(counted("s2", "udp_answered"), counted("lb", "udp_forwarded"));
+	servers_end(servers, ASK_SERVERS);
+	talk_finish(talk);
+	balancer_load();
+}
+
 /* A TCP connection and a UDP flow from the same port of the client, to the same port of the service. */
 static void udp_and_tcp_client(void *arg)
 {

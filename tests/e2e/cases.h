@@ -118,6 +118,7 @@
 	X(udp_ipip, "UDP services, by ipip", CLASSIC)                                             \
 	X(udp_gue, "UDP services, by gue", CLASSIC)                                               \
 	X(udp_change, "backends drain and go, UDP flows go on", CLASSIC)                          \
+	X(udp_quic, "a QUIC client that changes its address", CLASSIC)                            \
 	X(udp_and_tcp, "UDP and TCP of one service, from one port", CLASSIC)                      \
 	X(host_up_again, "new configuration during a transfer", ALL)                              \
 	X(host_down_refused, "unloading while a connection needs the programs", ALL)              \
