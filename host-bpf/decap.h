@@ -57,11 +57,10 @@ static __always_inline int wrapped_ports(struct __sk_buff *skb, __u8 proto, __u3
 {
 	struct l4_ports ports;
 
-	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+	if (!ss_endpoint_of(&w->flow.local, proto))
 		return 0;
 	if (bpf_skb_load_bytes(skb, L3_OFFSET + w->room + len, &ports, sizeof(ports)))
 		return 0;
-	w->flow.local.protocol = proto == IPPROTO_UDP ? SS_UDP : 0;
 	w->flow.local.port = ports.dest;
 	w->flow.remote.port = ports.source;
 	return 1;

@@ -11,8 +11,10 @@
  * connection is alive and sends just what is quoted, so an entry may be as old as it likes. The
  * kernel then compares the quoted sequence number, as with any other error.
  *
+ * What a UDP server has said to a client is known from that client's questions (udp.h).
+ *
  * Sums: only eight bytes of TCP need to be quoted, so its checksum, which nobody looks at, stays
- * as it was. The quoted IPv4 header's checksum is kept right; thus the new addresses do not change
+ * as it was, and UDP's as well. The quoted IPv4 header's checksum is kept right; thus the new addresses do not change
  * the sum over the quote, and in ICMP's checksum only the ports count. IPv6 has no such checksum:
  * there the addresses count too, and once more in the pseudo-header if the destination changes.
  */
@@ -26,11 +28,12 @@
 #include "conn.h"
 #include "packet.h"
 #include "socket.h"
+#include "udp.h"
 
 #define ICMP_CHECK_OFFSET 2
 #define IP_FRAGMENT_OFFSET SS_BE16(0x1fff)
 
-/* An ICMP error and the TCP packet that it quotes, which this host has sent. */
+/* An ICMP error and the TCP or UDP packet that it quotes, which this host has sent. */
 struct icmp_error {
 	__u32 l4; /* offset of the ICMP header in the frame */
 	__u32 ports; /* offset of the quoted ports */
@@ -82,7 +85,8 @@ static __always_inline int icmp_parse4(struct __sk_buff *skb, struct icmp_error 
 	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || !ss_icmp4_quotes(type))
 		return 0;
 	if (bpf_skb_load_bytes(skb, e->l4 + SS_ICMP_HEADER, &quote, sizeof(quote)) ||
-	    quote.version != 4 || quote.ihl < 5 || quote.protocol != IPPROTO_TCP ||
+	    quote.version != 4 || quote.ihl < 5 ||
+	    !ss_endpoint_of(&e->quoted.local, quote.protocol) ||
 	    quote.frag_off & IP_FRAGMENT_OFFSET)
 		return 0;
 	e->quoted.local.addr = ss_addr_v4(quote.saddr);
@@ -106,7 +110,7 @@ static __always_inline int icmp_parse6(struct __sk_buff *skb, struct icmp_error 
 	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || !ss_icmp6_quotes(type))
 		return 0;
 	if (bpf_skb_load_bytes(skb, e->l4 + SS_ICMP_HEADER, &quote, sizeof(quote)) ||
-	    quote.version != 6 || quote.nexthdr != IPPROTO_TCP)
+	    quote.version != 6 || !ss_endpoint_of(&e->quoted.local, quote.nexthdr))
 		return 0;
 	e->quoted.local.addr = packet_addr6(&quote.saddr);
 	e->quoted.remote.addr = packet_addr6(&quote.daddr);
@@ -141,12 +145,15 @@ static __noinline int is_sent_as(struct __sk_buff *skb, const struct ss_flow *fl
 	return is_sent;
 }
 
-/* The connection that has sent what is quoted. Returns 1 with *@flow set, as the kernel knows it. */
-static __always_inline int icmp_sender(struct __sk_buff *skb, const struct ss_flow *quoted,
+/* Who has sent what is quoted. Returns 1 with *@flow set, as the kernel knows it. */
+static __always_inline int icmp_sender(struct __sk_buff *skb, const struct icmp_error *e,
 				       struct ss_flow *flow)
 {
-	const struct ss_flow *known = wire_recall(quoted);
+	const struct ss_flow *quoted = &e->quoted, *known;
 
+	if (quoted->local.protocol)
+		return udp_is_used() && udp_sender(quoted, &e->to, flow);
+	known = wire_recall(quoted);
 	if (known) {
 		*flow = *known;
 		if (is_sent_as(skb, flow, quoted))
@@ -236,7 +243,7 @@ static __noinline void icmp_translate(struct __sk_buff *skb)
 	if (!(skb->protocol == SS_BE16(ETH_P_IP) && icmp_parse4(skb, &e)) &&
 	    !(skb->protocol == SS_BE16(ETH_P_IPV6) && icmp_parse6(skb, &e)))
 		return;
-	if (!icmp_sender(skb, &e.quoted, &flow))
+	if (!icmp_sender(skb, &e, &flow))
 		return;
 	if (icmp_apply(skb, &e, &flow))
 		count(SS_HOST_error_helper);

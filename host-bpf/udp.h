@@ -105,4 +105,25 @@ static __noinline void udp_answer(struct __sk_buff *skb)
 	count(SS_HOST_udp_answered);
 }
 
+/*
+ * Which flow's answers leave as what is @quoted in an ICMP error to this host's own address @own? Returns
+ * 1 with *@flow set, as the kernel knows it.
+ */
+static __noinline int udp_sender(const struct ss_flow *quoted, const struct ss_addr *own,
+				 struct ss_flow *flow)
+{
+	const struct ss_endpoint *service;
+	const struct ss_serve *served;
+
+	if (!quoted || !own || !flow)
+		return 0;
+	served = bpf_map_lookup_elem(&serve, &quoted->local);
+	if (!served)
+		return 0;
+	flow->local = (struct ss_endpoint){ .addr = *own, .port = served->listen };
+	flow->remote = quoted->remote;
+	service = bpf_map_lookup_elem(&udp_flows, flow);
+	return service && ss_endpoint_equal(service, &quoted->local);
+}
+
 #endif

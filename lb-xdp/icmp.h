@@ -16,13 +16,6 @@
 
 #include "parse.h"
 
-/* Does @proto, in a quoted IP header, stand for TCP or UDP? Notes whose service it is. */
-static __always_inline int quoted_protocol(__u8 proto, struct ss_flow *quoted)
-{
-	quoted->local.protocol = proto == IPPROTO_UDP ? SS_UDP : 0;
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP;
-}
-
 /* The eight bytes behind a quoted IP header of @len bytes at @ip; NULL: not there. */
 static __always_inline const struct ss_quoted_l4 *quoted_l4(const struct packet *p, void *ip,
 							    __u32 len)
@@ -38,7 +31,8 @@ static __always_inline const struct ss_quoted_l4 *quote4(const struct packet *p,
 	struct iphdr *ip = (void *)p->icmp + SS_ICMP_HEADER;
 
 	if ((void *)(ip + 1) > p->end || !ss_icmp4_quotes(p->icmp->type) || ip->version != 4 ||
-	    ip->ihl < 5 || !quoted_protocol(ip->protocol, quoted) || ip->frag_off & IP_OFFSET)
+	    ip->ihl < 5 || !ss_endpoint_of(&quoted->local, ip->protocol) ||
+	    ip->frag_off & IP_OFFSET)
 		return NULL;
 	quoted->local.addr = ss_addr_v4(ip->saddr);
 	quoted->remote.addr = ss_addr_v4(ip->daddr);
@@ -51,7 +45,7 @@ static __always_inline const struct ss_quoted_l4 *quote6(const struct packet *p,
 	struct ipv6hdr *ip = (void *)p->icmp + SS_ICMP_HEADER;
 
 	if ((void *)(ip + 1) > p->end || !ss_icmp6_quotes(p->icmp->type) || ip->version != 6 ||
-	    !quoted_protocol(ip->nexthdr, quoted))
+	    !ss_endpoint_of(&quoted->local, ip->nexthdr))
 		return NULL;
 	__builtin_memcpy(&quoted->local.addr, &ip->saddr, sizeof(quoted->local.addr));
 	__builtin_memcpy(&quoted->remote.addr, &ip->daddr, sizeof(quoted->remote.addr));

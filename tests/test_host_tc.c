@@ -1884,6 +1884,71 @@ static void udp_asked_directly(void **state)
 	rows_done();
 }
 
+static void udp_remembered(const char *own, const char *client, const char *service)
+{
+	struct ss_flow flow = udp_flow(own, client);
+	struct ss_endpoint value = endpoint(service);
+	int fd = bpf_map__fd(skel->maps.udp_flows);
+
+	value.protocol = SS_UDP;
+	assert_int_equal(bpf_map_update_elem(fd, &flow, &value, BPF_ANY), 0);
+}
+
+/* A router's error about what a server said in the service's name. */
+static const struct udp_error_row {
+	const char *why;
+	bool ip6;
+	unsigned quoted;
+	const char *client; /* who has asked the service; NULL: nobody */
+	const char *asked; /* the service */
+	bool translated;
+} udp_error_rows[] = {
+	{ "too big", false, 0, CLIENT4, ASKED4, true },
+	{ "too big, eight bytes quoted", false, 8, CLIENT4, ASKED4, true },
+	{ "too big, seven bytes quoted", false, 7, CLIENT4, ASKED4, false },
+	{ "nobody asked", false, 0, NULL, ASKED4, false },
+	{ "another client asked", false, 0, "10.0.1.2:40001", ASKED4, false },
+	{ "another service was asked", false, 0, CLIENT4, "10.99.0.2:53", false },
+	{ "v6 too big", true, 0, CLIENT6, ASKED6, true },
+	{ "v6 too big, eight bytes quoted", true, 8, CLIENT6, ASKED6, true },
+	{ "v6 nobody asked", true, 0, NULL, ASKED6, false },
+	{ "v6 another service was asked", true, 0, CLIENT6, "[fd00:99::2]:53", false },
+};
+
+static void udp_error_run(const struct udp_error_row *row)
+{
+	const char *own = row->ip6 ? ANSWERS6 : ANSWERS4, *to = row->ip6 ? CLIENT6 : CLIENT4;
+	struct icmp_spec spec = { .src = row->ip6 ? "[fd00:5::1]:1" : "10.0.5.1:1",
+				  .dst = own,
+				  .type = row->ip6 ? 2 : 3,
+				  .code = row->ip6 ? 0 : 4,
+				  .quoted = row->quoted };
+	struct packet_buf sent, said, in, want, out;
+
+	packet_build_udp(&sent, row->ip6 ? ASKED6 : ASKED4, to, "an answer", 9);
+	packet_build_udp(&said, own, to, "an answer", 9);
+	memcpy(said.bytes + said.l4 + 6, sent.bytes + sent.l4 + 6, 2); /* nobody looks at it */
+	packet_build_icmp(&in, &spec, &sent);
+	packet_build_icmp(&want, &spec, &said);
+	if (row->client)
+		udp_remembered(own, row->client, row->asked);
+	watch_start(&counters);
+	if (tc_run(ingress, &in, &out) != TC_NEXT)
+		row_failed(row->why, "dropped");
+	watch_expect(&counters, row->translated ? C(icmp_translated) : 0, row->why);
+	packet_expect(row->translated ? &want : &in, &out, row->why);
+	if (row->client)
+		(void)udp_forget(own, row->client);
+}
+
+static void udp_errors(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(udp_error_rows); i++)
+		udp_error_run(&udp_error_rows[i]);
+	rows_done();
+}
+
 /* --- egress ---------------------------------------------------------------------------------- */
 
 /* What the map of late packets holds while a row's packet is sent; "local" is the host's end. */
@@ -2181,16 +2246,6 @@ static void plain_socket(void **state)
 #define OUT4 "10.0.200.1"
 #define OUT6 "fd00:c8::1"
 
-static void udp_remembered(const char *own, const char *client, const char *service)
-{
-	struct ss_flow flow = udp_flow(own, client);
-	struct ss_endpoint value = endpoint(service);
-	int fd = bpf_map__fd(skel->maps.udp_flows);
-
-	value.protocol = SS_UDP;
-	assert_int_equal(bpf_map_update_elem(fd, &flow, &value, BPF_ANY), 0);
-}
-
 static void udp_used(__u32 used)
 {
 	__u32 zero = 0;
@@ -2400,7 +2455,7 @@ int main(void)
 		cmocka_unit_test(ingress_table),      cmocka_unit_test(ingress_truncated),
 		cmocka_unit_test(unwrap_table),	      cmocka_unit_test(unwrap_truncated),
 		cmocka_unit_test(udp_table),	      cmocka_unit_test(udp_truncated),
-		cmocka_unit_test(udp_asked_directly),
+		cmocka_unit_test(udp_asked_directly), cmocka_unit_test(udp_errors),
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */

@@ -27,7 +27,8 @@ struct ss_addr {
 	__be32 w[4];
 };
 
-#define SS_UDP 17 /* RFC 768: ss_endpoint.protocol */
+#define SS_TCP 6 /* IP's number of it */
+#define SS_UDP 17 /* the same, and ss_endpoint.protocol */
 
 /* Address and port; port in network byte order. */
 struct ss_endpoint {
@@ -82,6 +83,13 @@ static inline int ss_endpoint_equal(const struct ss_endpoint *a, const struct ss
 {
 	return ss_addr_equal(&a->addr, &b->addr) && a->port == b->port &&
 	       a->protocol == b->protocol;
+}
+
+/* @endpoint becomes one of IP's protocol @proto. Returns 0 if that is neither TCP nor UDP. */
+static inline int ss_endpoint_of(struct ss_endpoint *endpoint, __u8 proto)
+{
+	endpoint->protocol = proto == SS_UDP ? SS_UDP : 0;
+	return proto == SS_TCP || proto == SS_UDP;
 }
 
 /* 1 if @a and @b are the same connection. */
