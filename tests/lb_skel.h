@@ -53,4 +53,22 @@ static inline int lb_hop_set(const struct lb_maps *maps, __u32 id,
 	return err;
 }
 
+/*
+ * The next hop of the backends with ids below @n is @to, from @from, and stays fresh. Returns 0 or a
+ * negative errno.
+ */
+static inline int lb_hops_fill(const struct lb_maps *maps, __u32 n, const __u8 to[6],
+			       const __u8 from[6])
+{
+	struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
+					 .ifindex = 1 /* "lo": TEST_RUN's ingress interface */ };
+	int err = 0;
+
+	memcpy(hop.dmac, to, sizeof(hop.dmac));
+	memcpy(hop.smac, from, sizeof(hop.smac));
+	for (__u32 id = 0; id < n && !err; id++)
+		err = lb_hop_set(maps, id, &hop);
+	return err;
+}
+
 #endif

@@ -1233,16 +1233,9 @@ static void service_config_fill(struct service_config *service, const struct ser
 	}
 }
 
-/* Every backend's next hop is known and stays fresh. */
 static void hops_fill(void)
 {
-	struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
-					 .ifindex = 1 /* "lo": TEST_RUN's ingress interface */ };
-
-	memcpy(hop.dmac, hop_mac, 6);
-	memcpy(hop.smac, own_mac, 6);
-	for (__u32 id = 0; id < ROWS(services) * BACKENDS_MAX; id++)
-		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
+	assert_int_equal(lb_hops_fill(&maps, ROWS(services) * BACKENDS_MAX, hop_mac, own_mac), 0);
 }
 
 /* The balancer serves exactly these. Returns how many services changed. */

@@ -91,7 +91,7 @@ static const struct service_row service_rows[] = {
 static const uint8_t hop_mac[6] = { 2, 0, 0, 0, 3, 1 }, own_mac[6] = { 2, 0, 0, 0, 3, 0xfe };
 
 /* What happens to the services' backends. */
-enum change { AS_THEY_WERE, S2_GOES, S2_DRAINS, S4_COMES };
+enum change { AS_THEY_WERE, S2_GOES, S2_DRAINS, S4_COMES, IDS_CHANGE };
 
 static void service_fill(struct service_config *service, const struct service_row *row, bool ip6,
 			 enum change change)
@@ -120,22 +120,11 @@ static void service_fill(struct service_config *service, const struct service_ro
 		assert_int_equal(endpoint_parse(text, &b->address), 0);
 		snprintf(b->name, sizeof(b->name), "s%u", i + 1);
 		b->weight = 100;
-		memset(b->quic_id, row->first + i, row->quic_id_len);
+		memset(b->quic_id, row->first + i + (change == IDS_CHANGE ? 16 : 0),
+		       row->quic_id_len);
 		b->state = change == S2_DRAINS && i == 1 ? SS_BACKEND_DRAIN : SS_BACKEND_UP;
 		service->backends_count++;
 	}
-}
-
-/* Every backend's next hop is known and stays fresh. */
-static void hops_fill(void)
-{
-	struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
-					 .ifindex = 1 /* "lo": TEST_RUN's ingress interface */ };
-
-	memcpy(hop.dmac, hop_mac, 6);
-	memcpy(hop.smac, own_mac, 6);
-	for (__u32 id = 0; id < SERVICES * BACKENDS_MAX; id++)
-		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
 }
 
 static void services_change(enum change change)
@@ -149,7 +138,7 @@ static void services_change(enum change change)
 		fail_msg("%s", err.text);
 	for (unsigned i = 0; i < SERVICES; i++)
 		free(config[i].backends);
-	hops_fill();
+	assert_int_equal(lb_hops_fill(&maps, SERVICES * BACKENDS_MAX, hop_mac, own_mac), 0);
 }
 
 static void flows_forget(void)
@@ -640,6 +629,8 @@ static void quic_changes(void **state)
 {
 	static const struct quic_row named = { "s2", QUIC, DATA("\x40\0" S2 "more"), NAMED(2) };
 	static const struct quic_row nobody = { "gone", QUIC, DATA("\x40\0" S2 "more"), BY_FLOW };
+	static const struct quic_row changed = { "another id", QUIC, DATA("\x40\0\x12\x12\x12\x12"),
+						 NAMED(2) };
 	static const struct quic_row fourth = { "s4", QUIC, DATA("\x40\0\4\4\4\4"), NAMED(4) };
 	struct error err = {};
 
@@ -653,6 +644,11 @@ static void quic_changes(void **state)
 	services_change(S4_COMES);
 	quic_run(&fourth, false);
 	quic_run(&named, true);
+	services_change(AS_THEY_WERE);
+	services_change(IDS_CHANGE);
+	quic_run(&nobody, false);
+	quic_run(&changed, true);
+	assert_int_equal(quic_ids_known(), 3 * 2 * 3);
 	assert_true(lb_services_apply(&maps, NULL, 0, &err) > 0);
 	assert_int_equal(quic_ids_known(), 0);
 	rows_done();
