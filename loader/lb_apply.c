@@ -156,14 +156,6 @@ static int table_create(bool large)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Bytes of address space for the table of @w. */
-static size_t table_room(const struct wanted *w)
-{
-	size_t page = sysconf(_SC_PAGESIZE);
-
-	return (lb_table_size(w->is_large) + page - 1) / page * page;
-}
-
 /* Builds the table of @w in a map of its own, w->fd, by way of a mapping at @at. */
 static int table_make(struct wanted *w, void *at)
 {
@@ -176,10 +168,7 @@ static int table_make(struct wanted *w, void *at)
 	return lb_table_build(w->config, w->index, w->ids, at);
 }
 
-/*
- * Builds the tables of the services of one share that differ. Their mappings stand in a row, so that
- * they go together: each time one goes, all processors wait for each other.
- */
+/* Builds the tables of the services of one share that differ. */
 static int share_build(void *arg, unsigned first, unsigned n)
 {
 	struct apply *a = arg;
@@ -189,17 +178,17 @@ static int share_build(void *arg, unsigned first, unsigned n)
 	int err = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		size += w[i].ids ? table_room(&w[i]) : 0;
+		size += w[i].ids ? lb_table_room(w[i].is_large) : 0;
 	if (!size)
 		return 0;
-	at = row = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (row == MAP_FAILED)
-		return -errno;
+	at = row = lb_row_reserve(size);
+	if (!row)
+		return -ENOMEM;
 	for (unsigned i = 0; !err && i < n; i++) {
 		if (!w[i].ids)
 			continue;
 		err = w[i].err = table_make(&w[i], at);
-		at += table_room(&w[i]);
+		at += lb_table_room(w[i].is_large);
 	}
 	(void)munmap(row, size);
 	return err;

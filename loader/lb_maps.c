@@ -11,6 +11,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "workers.h"
+
+#define SHARE 32 /* tables that a thread maps between two looks for more */
 #define REPLACED_MAX 100 /* looks at an inner map that is replaced again and again */
 
 static int by_name(const void *a, const void *b)
@@ -36,24 +39,40 @@ int lb_inner_open(int fd, uint32_t index)
 	return inner;
 }
 
-/* Maps the table at service->index. Returns 0 or a negative errno; -ENOENT: it was removed. */
+size_t lb_table_room(bool large)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	return (lb_table_size(large) + page - 1) / page * page;
+}
+
+void *lb_row_reserve(size_t size)
+{
+	void *row = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return row == MAP_FAILED ? NULL : row;
+}
+
+/*
+ * Maps the table of @service to where its head is to be. Returns 0 or a negative errno; the head is NULL
+ * if it was removed.
+ */
 static int table_map(const struct lb_maps *maps, struct lb_service *service)
 {
-	size_t size = lb_table_size(service->is_large);
-	int fd = lb_inner_open(maps->tables[service->is_large], service->index), err;
-	void *memory;
+	int fd = lb_inner_open(maps->tables[service->is_large], service->index), err = 0;
+	void *at = service->table.head;
 
 	if (fd < 0)
 		return fd;
-	memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	err = memory == MAP_FAILED ? -errno : 0;
+	if (mmap(at, lb_table_size(service->is_large), PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED)
+		err = -errno;
 	close(fd);
-	if (err)
-		return err;
-	err = lb_table_view(memory, service->is_large, &service->table);
-	if (err)
-		(void)munmap(memory, size);
-	return err;
+	if (!err)
+		err = lb_table_view(at, service->is_large, &service->table);
+	if (err == -ENOENT)
+		service->table.head = NULL;
+	return err == -ENOENT ? 0 : err;
 }
 
 static int service_append(struct lb_services *list, const struct lb_service *service)
@@ -70,13 +89,13 @@ static int service_append(struct lb_services *list, const struct lb_service *ser
 	return 0;
 }
 
-int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct error *err)
+/* All services without their tables, in no order. */
+static int services_list(const struct lb_maps *maps, struct lb_services *list)
 {
-	struct lb_services list = {};
 	struct ss_endpoint key, *prev = NULL;
-	int ret = 0;
+	int err = 0;
 
-	while (!ret && !bpf_map_get_next_key(maps->services, prev, &key)) {
+	while (!err && !bpf_map_get_next_key(maps->services, prev, &key)) {
 		struct lb_service service = { .vip = key };
 		uint32_t value;
 
@@ -87,28 +106,81 @@ int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct
 			continue; /* removed while we read */
 		service.index = value & ~SS_LB_IS_LARGE;
 		service.is_large = value & SS_LB_IS_LARGE;
-		ret = table_map(maps, &service);
-		if (!ret)
-			ret = service_append(&list, &service);
-		else if (ret == -ENOENT)
-			ret = 0; /* removed while we read */
+		list->row_size += lb_table_room(service.is_large);
+		err = service_append(list, &service);
 	}
+	return err;
+}
+
+/* Gives every service of @list its place in the row of tables. */
+static int row_divide(struct lb_services *list)
+{
+	char *at;
+
+	if (!list->count)
+		return 0;
+	at = list->row = lb_row_reserve(list->row_size);
+	if (!at)
+		return -ENOMEM;
+	for (unsigned i = 0; i < list->count; i++) {
+		list->item[i].table.head = (void *)at;
+		at += lb_table_room(list->item[i].is_large);
+	}
+	return 0;
+}
+
+struct mapping {
+	const struct lb_maps *maps;
+	struct lb_services *list;
+};
+
+static int share_map(void *arg, unsigned first, unsigned n)
+{
+	const struct mapping *m = arg;
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < n; i++)
+		err = table_map(m->maps, &m->list->item[first + i]);
+	return err;
+}
+
+/* Those whose tables were removed meanwhile go, the others come in order. */
+static void services_sort(struct lb_services *list)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < list->count; i++)
+		if (list->item[i].table.head)
+			list->item[kept++] = list->item[i];
+	list->count = kept;
+	if (kept)
+		qsort(list->item, kept, sizeof(*list->item), by_name);
+}
+
+int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct error *err)
+{
+	struct lb_services list = {};
+	int ret = services_list(maps, &list);
+
+	if (!ret)
+		ret = row_divide(&list);
+	if (!ret)
+		ret = workers_run(list.count, SHARE, share_map,
+				  &(struct mapping){ .maps = maps, .list = &list });
 	if (ret) {
 		lb_services_done(&list);
 		return error_set(err, ret, "cannot read the services from the kernel: %s",
 				 strerror(-ret));
 	}
-	if (list.count)
-		qsort(list.item, list.count, sizeof(*list.item), by_name);
+	services_sort(&list);
 	*out = list;
 	return 0;
 }
 
 void lb_services_done(struct lb_services *services)
 {
-	for (unsigned i = 0; i < services->count; i++)
-		(void)munmap(services->item[i].table.head,
-			     lb_table_size(services->item[i].is_large));
+	if (services->row)
+		(void)munmap(services->row, services->row_size);
 	free(services->item);
 	*services = (struct lb_services){};
 }

@@ -34,7 +34,17 @@ struct lb_service {
 struct lb_services {
 	struct lb_service *item;
 	unsigned count;
+	void *row; /* of all tables */
+	size_t row_size;
 };
+
+/*
+ * Tables are mapped in a row, so that they go together: each time a mapping goes, all processors wait for
+ * each other. lb_row_reserve(): @size bytes of address space, by lb_table_room() for each; NULL: there is
+ * not as much.
+ */
+size_t lb_table_room(bool large);
+void *lb_row_reserve(size_t size);
 
 /*
  * Reads all services, ordered by name. Their tables are mapped, not copied; they stay as they are even
