@@ -26,17 +26,21 @@ static __always_inline const void *table_at(void *inner)
 static __always_inline int table_find(const struct ss_endpoint *vip, struct table *out)
 {
 	__u32 *value = bpf_map_lookup_elem(&services, vip), index;
+	__u64 is_large;
 
 	if (!value)
 		return 0;
 	index = *value & ~SS_LB_IS_LARGE;
 	if (*value & SS_LB_IS_LARGE) {
 		out->head = table_at(bpf_map_lookup_elem(&large_tables, &index));
-		out->is_large = 1;
+		is_large = 1;
+		barrier_var(is_large); /* or the compiler keeps *value for it */
 	} else {
 		out->head = table_at(bpf_map_lookup_elem(&small_tables, &index));
-		out->is_large = 0;
+		is_large = 0;
+		barrier_var(is_large);
 	}
+	out->is_large = is_large;
 	return out->head != NULL;
 }
 

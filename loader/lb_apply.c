@@ -333,40 +333,45 @@ static int services_hide(const struct apply *a)
 	return err;
 }
 
-/*
- * Frees the tables at the @n indices @index: an empty one takes their places, since the kernel knows no
- * batch that deletes them. Returns 0 or a negative errno.
- */
-static int tables_empty(const struct lb_maps *maps, bool large, const uint32_t *index, uint32_t n)
-{
-	int fd[SS_LB_TABLES], empty, err = 0;
+/* Tables that an empty one, @fd, takes the places of: the kernel knows no batch that deletes them. */
+struct emptying {
+	int map, fd;
+	uint32_t index[SS_LB_TABLES];
+	unsigned count;
+};
 
-	if (!n)
-		return 0;
-	empty = table_create(large);
-	if (empty < 0)
-		return empty;
-	for (uint32_t i = 0; i < n; i++)
-		fd[i] = empty;
-	if (bpf_map_update_batch(maps->tables[large], index, fd, &n, NULL))
-		err = -errno;
-	close(empty);
-	return err;
+static int share_empty(void *arg, unsigned first, unsigned n)
+{
+	const struct emptying *e = arg;
+	int fd[INSTALL_SHARE];
+	uint32_t done = n;
+
+	for (unsigned i = 0; i < n; i++)
+		fd[i] = e->fd;
+	return bpf_map_update_batch(e->map, &e->index[first], fd, &done, NULL) ? -errno : 0;
 }
 
 /* Frees the tables that no packet finds any more: of services that are gone, or have the other size. */
 static int tables_remove(const struct apply *a, bool large)
 {
-	uint32_t index[SS_LB_TABLES], n = 0;
+	struct emptying e = { .map = a->maps->tables[large] };
+	int err;
 
 	for (unsigned i = 0; i < a->old.count; i++)
 		if (!a->stays[i] && a->old.item[i].is_large == large)
-			index[n++] = a->old.item[i].index;
+			e.index[e.count++] = a->old.item[i].index;
 	for (unsigned i = 0; i < a->count; i++)
 		if (a->wanted[i].old && a->wanted[i].old->is_large == large &&
 		    a->wanted[i].is_large != large)
-			index[n++] = a->wanted[i].index;
-	return tables_empty(a->maps, large, index, n);
+			e.index[e.count++] = a->wanted[i].index;
+	if (!e.count)
+		return 0;
+	e.fd = table_create(large);
+	if (e.fd < 0)
+		return e.fd;
+	err = workers_run(e.count, INSTALL_SHARE, share_empty, &e);
+	close(e.fd);
+	return err;
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
