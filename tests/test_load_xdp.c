@@ -21,56 +21,13 @@
 #include <sidestep/option.h>
 
 #include "address.h"
-#include "balancer.skel.h"
+#include "balancer_run.h"
 #include "lb_apply.h"
-#include "lb_skel.h"
 #include "packet.h"
 #include "progrun.h"
 #include "report.h"
 
-static struct balancer_bpf *skel;
-static struct lb_maps maps;
-static int prog;
-
-#define NAME(name, help) #name,
-static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
-static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
-#define C(name) (1ULL << SS_LB_##name)
-
 /* --- services ---------------------------------------------------------------------------------- */
-
-#define BACKENDS_MAX 64
-#define WEB4 "10.99.0.1:80"
-#define WEB6 "[fd00:99::1]:80"
-
-/* A service with @n backends: 10.0.3.1:8080 or [fd00:3::1]:80, and so on. */
-static void service_fill(struct service_config *service, const char *vip,
-			 enum ss_scheduler scheduler, unsigned n)
-{
-	char text[ADDRESS_TEXT_LEN];
-
-	*service = (struct service_config){ .scheduler = scheduler, .backends_count = n };
-	assert_int_equal(endpoint_parse(vip, &service->vip), 0);
-	snprintf(service->name, sizeof(service->name), "%s", vip);
-	service->backends = calloc(n + 1, sizeof(*service->backends));
-	assert_non_null(service->backends);
-	for (unsigned i = 0; i < n; i++) {
-		snprintf(text, sizeof(text), vip[0] == '[' ? "[fd00:3::%x]:80" : "10.0.3.%u:8080",
-			 i + 1);
-		assert_int_equal(endpoint_parse(text, &service->backends[i].address), 0);
-		snprintf(service->backends[i].name, SS_LB_NAME_LEN, "s%u", i + 1);
-		service->backends[i].weight = 100;
-	}
-}
-
-/* The balancer serves exactly these. */
-static void services_apply(struct service_config *services, unsigned n)
-{
-	struct error err = {};
-
-	if (lb_services_apply(&maps, services, n, &err) < 0)
-		fail_msg("%s", err.text);
-}
 
 /* The two services, with two backends each, and nothing reported. */
 static int services_default(void **state)
@@ -85,27 +42,6 @@ static int services_default(void **state)
 	for (int i = 0; i < 2; i++)
 		free(services[i].backends);
 	return 0;
-}
-
-/* The id of backend number @n, from 1 on, of the service at @vip; -1: there is none. */
-static int backend_id(const char *vip, unsigned n)
-{
-	struct lb_services all;
-	struct ss_endpoint key;
-	int id = -1;
-
-	assert_int_equal(endpoint_parse(vip, &key), 0);
-	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
-	for (unsigned i = 0; i < all.count; i++) {
-		const struct lb_table *table = &all.item[i].table;
-
-		for (unsigned j = 0;
-		     ss_endpoint_equal(&all.item[i].vip, &key) && j < table->head->backends; j++)
-			if (SS_BE32(table->backend[j].endpoint.addr.w[3]) % 256 == n)
-				id = table->backend[j].id;
-	}
-	lb_services_done(&all);
-	return id;
 }
 
 /* What is known of that backend's load: open connections; -1: nothing that counts. */
@@ -377,16 +313,6 @@ static void not_configured(void **state)
 #define POWER SS_SCHED_POWER_OF_TWO
 #define SYNS 65536
 
-/* Every backend's next hop is known and stays fresh. */
-static void hops_fill(void)
-{
-	const struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
-					       .ifindex = 1 /* "lo": TEST_RUN's ingress */ };
-
-	for (__u32 id = 0; id < BACKENDS_MAX; id++)
-		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
-}
-
 /* One service at @vip with @n backends of these weights (NULL: equal ones), nothing reported. */
 static void service_begin(const char *vip, enum ss_scheduler scheduler, unsigned n,
 			  const unsigned *weight)
@@ -412,37 +338,6 @@ static void reported(const char *vip, unsigned n, unsigned open)
 	snprintf(source, sizeof(source), vip[0] == '[' ? "[fd00:3::%x]:9" : "10.0.3.%u:9", n);
 	spec.source = spec.from = source;
 	report_send(&spec, C(report_taken), "reported");
-}
-
-/* A packet of flow number @flow, SYNs with a request. */
-static void flow_packet(const char *vip, unsigned flow, const char *flags, bool retry,
-			struct packet_buf *p)
-{
-	uint8_t options4[] = "\xfd\x10\x5d\x52\xa\x63\0\1\xa\0\1\2\0\x50\x9c\x40";
-	uint8_t options6[] = "\xfd\x14\x5d\x54\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1";
-	bool ip6 = vip[0] == '[';
-	char src[ADDRESS_TEXT_LEN];
-	struct packet_spec spec = { .src = src, .dst = vip, .flags = flags, .seq = flow * 64000 };
-
-	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
-		 1024 + (flow >> 8) % 60000);
-	if (!strcmp(flags, "S")) {
-		options4[3] |= retry;
-		options6[3] |= retry;
-		spec.options = ip6 ? options6 : options4;
-		spec.options_len = ip6 ? 20 : 16;
-	}
-	packet_build(p, &spec);
-}
-
-/* Which backend gets that SYN, from 1 on. */
-static unsigned backend_of(const char *vip, unsigned flow, bool retry)
-{
-	struct packet_buf in, out;
-
-	flow_packet(vip, flow, "S", retry, &in);
-	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
-	return out.bytes[out.l3 + (vip[0] == '[' ? 39 : 19)];
 }
 
 static const char *const vips[] = { WEB4, WEB6 };
@@ -640,22 +535,7 @@ static void others_dropped(void **state)
 
 static int load(void **state)
 {
-	(void)state;
-	cpu_pin();
-	skel = balancer_bpf__open_and_load();
-	if (!skel)
-		return -1;
-	prog = bpf_program__fd(skel->progs.sidestep_lb);
-	maps = LB_MAPS_OF(skel);
-	counters.fd = maps.counters;
-	return lb_reports_accept(&maps, &rules);
-}
-
-static int unload(void **state)
-{
-	(void)state;
-	balancer_bpf__destroy(skel);
-	return 0;
+	return balancer_load(state) || lb_reports_accept(&maps, &rules);
 }
 
 int main(void)
@@ -675,5 +555,5 @@ int main(void)
 		cmocka_unit_test(others_dropped),
 	};
 
-	return cmocka_run_group_tests(tests, load, unload);
+	return cmocka_run_group_tests(tests, load, balancer_unload);
 }

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+#include "balancer_run.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cmocka.h>
+
+#include "address.h"
+#include "lb_apply.h"
+#include "lb_skel.h"
+
+struct balancer_bpf *skel;
+struct lb_maps maps;
+int prog;
+
+#define NAME(name, help) #name,
+static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
+struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
+
+int balancer_load(void **state)
+{
+	(void)state;
+	cpu_pin();
+	skel = balancer_bpf__open_and_load();
+	if (!skel)
+		return -1;
+	prog = bpf_program__fd(skel->progs.sidestep_lb);
+	maps = LB_MAPS_OF(skel);
+	counters.fd = maps.counters;
+	return 0;
+}
+
+int balancer_unload(void **state)
+{
+	(void)state;
+	balancer_bpf__destroy(skel);
+	return 0;
+}
+
+void service_fill(struct service_config *service, const char *vip, enum ss_scheduler scheduler,
+		  unsigned n)
+{
+	char text[ADDRESS_TEXT_LEN];
+
+	*service = (struct service_config){ .scheduler = scheduler, .backends_count = n };
+	assert_int_equal(endpoint_parse(vip, &service->vip), 0);
+	snprintf(service->name, sizeof(service->name), "%s", vip);
+	service->backends = calloc(n + 1, sizeof(*service->backends));
+	assert_non_null(service->backends);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text, sizeof(text), vip[0] == '[' ? "[fd00:3::%x]:80" : "10.0.3.%u:8080",
+			 i + 1);
+		assert_int_equal(endpoint_parse(text, &service->backends[i].address), 0);
+		snprintf(service->backends[i].name, SS_LB_NAME_LEN, "s%u", i + 1);
+		service->backends[i].weight = 100;
+	}
+}
+
+void services_apply(struct service_config *services, unsigned n)
+{
+	struct error err = {};
+
+	if (lb_services_apply(&maps, services, n, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+void hops_fill(void)
+{
+	const struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
+					       .ifindex = 1 /* "lo": TEST_RUN's ingress */ };
+
+	for (__u32 id = 0; id < BACKENDS_MAX; id++)
+		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
+}
+
+int backend_id(const char *vip, unsigned n)
+{
+	struct lb_services all;
+	struct ss_endpoint key;
+	int id = -1;
+
+	assert_int_equal(endpoint_parse(vip, &key), 0);
+	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	for (unsigned i = 0; i < all.count; i++) {
+		const struct lb_table *table = &all.item[i].table;
+
+		for (unsigned j = 0;
+		     ss_endpoint_equal(&all.item[i].vip, &key) && j < table->head->backends; j++)
+			if (SS_BE32(table->backend[j].endpoint.addr.w[3]) % 256 == n)
+				id = table->backend[j].id;
+	}
+	lb_services_done(&all);
+	return id;
+}
+
+void flow_packet(const char *vip, unsigned flow, const char *flags, bool retry,
+		 struct packet_buf *p)
+{
+	uint8_t options4[] = "\xfd\x10\x5d\x52\xa\x63\0\1\xa\0\1\2\0\x50\x9c\x40";
+	uint8_t options6[] = "\xfd\x14\x5d\x54\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1";
+	bool ip6 = vip[0] == '[';
+	char src[ADDRESS_TEXT_LEN];
+	struct packet_spec spec = { .src = src, .dst = vip, .flags = flags, .seq = flow * 64000 };
+
+	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
+		 1024 + (flow >> 8) % 60000);
+	if (!strcmp(flags, "S")) {
+		options4[3] |= retry;
+		options6[3] |= retry;
+		spec.options = ip6 ? options6 : options4;
+		spec.options_len = ip6 ? 20 : 16;
+	}
+	packet_build(p, &spec);
+}
+
+unsigned backend_of(const char *vip, unsigned flow, bool retry)
+{
+	struct packet_buf in, out;
+
+	flow_packet(vip, flow, "S", retry, &in);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	return out.bytes[out.l3 + (vip[0] == '[' ? 39 : 19)];
+}
