@@ -15,6 +15,7 @@
 #include "flow.h"
 #include "forward.h"
 #include "icmp.h"
+#include "limit.h"
 #include "maps.h"
 #include "nat.h"
 #include "parse.h"
@@ -458,6 +459,8 @@ static __always_inline int balance(struct xdp_md *ctx)
 		return balance_return(ctx, &p);
 
 	kind = packet_kind(ctx, &p);
+	if (kind != KIND_OTHER && !syn_is_allowed(&p))
+		return drop(SS_LB_drop_syn_limit);
 	if (table->head->method == SS_METHOD_NAT)
 		return balance_nat(ctx, &p, table, kind);
 	if (kind == KIND_PLAIN_SYN && table->head->method == SS_METHOD_REWRITE)

@@ -178,6 +178,23 @@ struct {
 	__type(value, __u32);
 } choices SEC(".maps");
 
+/* How many SYNs each source prefix may send. User space writes, every SYN reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_lb_syn_limit);
+} syn_limit SEC(".maps");
+
+/* A source prefix -> its bucket (limit.h). Written by the program; otherwise as "flows". */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(map_flags, BPF_F_NO_COMMON_LRU);
+	__uint(max_entries, SS_LB_PREFIXES);
+	__type(key, struct ss_addr);
+	__type(value, __u64);
+} syn_buckets SEC(".maps");
+
 /* Which UDP packets are reports, and their key. User space writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -8,6 +8,7 @@
 
 #include "balancer.skel.h"
 #include "lb_apply.h"
+#include "lb_limit.h"
 #include "lb_table.h"
 #include "platform.h"
 #include "report.h"
@@ -17,7 +18,7 @@ void balancer_maps_close(struct lb_maps *maps)
 {
 	int *fds[] = { &maps->services, &maps->tables[0], &maps->tables[1], &maps->backend_cpu,
 		       &maps->counters, &maps->reporters, &maps->loads,	    &maps->report_rules,
-		       &maps->rules,	&maps->quic_ids };
+		       &maps->rules,	&maps->quic_ids,  &maps->syn_limit };
 
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
@@ -38,11 +39,12 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 		.report_rules = pins_get(pins, "report_rules"),
 		.rules = pins_get(pins, "rules"),
 		.quic_ids = pins_get(pins, "quic_ids"),
+		.syn_limit = pins_get(pins, "syn_limit"),
 	};
 
 	if (maps.services < 0 || maps.tables[0] < 0 || maps.tables[1] < 0 || maps.backend_cpu < 0 ||
 	    maps.counters < 0 || maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0 ||
-	    maps.rules < 0 || maps.quic_ids < 0) {
+	    maps.rules < 0 || maps.quic_ids < 0 || maps.syn_limit < 0) {
 		balancer_maps_close(&maps);
 		return error_set(
 			err, -ENOENT,
@@ -118,6 +120,14 @@ static int rules_apply(const struct lb_maps *maps, const struct balancer_config 
 		   : 0;
 }
 
+static int syn_limit_apply(const struct lb_maps *maps, const struct balancer_config *config,
+			   struct error *err)
+{
+	int ret = lb_syn_limit_write(maps, &config->syn_limit);
+
+	return ret ? error_set(err, ret, "cannot write the limit of SYNs: %s", strerror(-ret)) : 0;
+}
+
 /* Which families the services have: the kernel must forward those. */
 static int forwarding_check(const struct balancer_config *config, struct error *err)
 {
@@ -154,6 +164,8 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 		ret = reports_apply(&maps, config, err);
 	if (!ret)
 		ret = rules_apply(&maps, config, err);
+	if (!ret)
+		ret = syn_limit_apply(&maps, config, err);
 	if (!ret)
 		ret = lb_services_apply(&maps, config->services, config->services_count, err);
 	balancer_maps_close(&maps);

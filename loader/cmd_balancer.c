@@ -12,6 +12,7 @@
 #include "command.h"
 #include "config.h"
 #include "hex.h"
+#include "lb_limit.h"
 #include "lb_table.h"
 #include "map_sync.h"
 #include "xdp.h"
@@ -100,6 +101,18 @@ static json_t *counters_json(const __u64 *counters)
 	return object;
 }
 
+/* Null: there is none. */
+static json_t *syn_limit_json(const struct lb_maps *maps)
+{
+	struct ss_lb_syn_limit limit;
+
+	if (lb_syn_limit_read(maps, &limit) || !limit.interval)
+		return json_null();
+	return json_pack("{s:I, s:I, s:i, s:i}", "rate", (json_int_t)limit.rate, "burst",
+			 (json_int_t)limit.burst, "prefix4", limit.prefix4, "prefix6",
+			 limit.prefix6);
+}
+
 static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
 			   const struct lb_services *services, const __u64 *counters)
 {
@@ -108,8 +121,9 @@ static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
 	pins_each(pins, "xdp_", add_interface, interfaces);
 	for (unsigned i = 0; i < services->count; i++)
 		json_array_append_new(array, service_json(maps, &services->item[i]));
-	return json_pack("{s:s, s:o, s:o, s:o}", "version", pins->version, "interfaces", interfaces,
-			 "services", array, "counters", counters_json(counters));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", pins->version, "interfaces",
+			 interfaces, "syn_limit", syn_limit_json(maps), "services", array,
+			 "counters", counters_json(counters));
 }
 
 static void service_print(const json_t *service)
@@ -140,6 +154,18 @@ static void service_print(const json_t *service)
 	}
 }
 
+static void syn_limit_print(const json_t *limit)
+{
+	json_int_t rate, burst;
+	int prefix4, prefix6;
+
+	if (json_unpack((json_t *)limit, "{s:I, s:I, s:i, s:i}", "rate", &rate, "burst", &burst,
+			"prefix4", &prefix4, "prefix6", &prefix6))
+		return;
+	printf("SYN limit %lld a second and %lld at once from each /%d (IPv6: /%d)\n", rate, burst,
+	       prefix4, prefix6);
+}
+
 static void status_print(const json_t *status, const __u64 *counters)
 {
 	const json_t *item;
@@ -149,6 +175,7 @@ static void status_print(const json_t *status, const __u64 *counters)
 	json_array_foreach(json_object_get(status, "interfaces"), i, item)
 		printf("interface %s (%s)\n", json_string_value(json_object_get(item, "interface")),
 		       json_string_value(json_object_get(item, "mode")));
+	syn_limit_print(json_object_get(status, "syn_limit"));
 	json_array_foreach(json_object_get(status, "services"), i, item) service_print(item);
 	printf("\n");
 #define PRINT(name, help) printf("%12llu  %-20s %s\n", counters[SS_LB_##name], #name, help);

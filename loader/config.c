@@ -390,6 +390,31 @@ static int reports_convert(const struct place *at, const struct raw_reports *raw
 	return ret ? ret : path_convert(AT_KEY(at, "key"), raw->key, &out->key);
 }
 
+static int syn_limit_convert(const struct place *at, const struct raw_syn_limit *raw,
+			     struct syn_limit_config *out)
+{
+	int ret;
+
+	if (!raw)
+		return 0;
+	out->prefix4 = CONFIG_SYN_PREFIX4_DEFAULT;
+	out->prefix6 = CONFIG_SYN_PREFIX6_DEFAULT;
+	ret = number_convert(AT_KEY(at, "rate"), raw->rate, 1, CONFIG_SYN_RATE_MAX, &out->rate);
+	out->burst = out->rate;
+	if (!ret)
+		ret = number_convert(AT_KEY(at, "burst"), raw->burst, 1, CONFIG_SYN_RATE_MAX,
+				     &out->burst);
+	if (!ret)
+		ret = number_convert(AT_KEY(at, "prefix4"), raw->prefix4, 1, 32, &out->prefix4);
+	if (!ret)
+		ret = number_convert(AT_KEY(at, "prefix6"), raw->prefix6, 1, 128, &out->prefix6);
+	if (!ret && out->burst < out->rate / 100)
+		return fail_at(AT_KEY(at, "burst"), "at least a hundredth of the rate",
+			       "%u is less than what comes between two ticks of the clock",
+			       out->burst);
+	return ret;
+}
+
 static int host_convert(const struct place *at, const struct raw_host *raw,
 			struct host_config *host)
 {
@@ -680,6 +705,9 @@ static int config_convert(const struct place *at, const struct raw_config *raw, 
 	if (!c->balancer)
 		return fail_memory(at);
 	ret = balancer_convert(AT_KEY(at, "balancer"), raw->balancer, c->balancer);
+	if (!ret)
+		ret = syn_limit_convert(AT_KEY(AT_KEY(at, "balancer"), "syn_limit"),
+					raw->balancer->syn_limit, &c->balancer->syn_limit);
 	if (!ret)
 		ret = services_convert(AT_KEY(at, "services"), raw, c->balancer);
 	return ret ? ret

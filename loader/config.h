@@ -18,6 +18,9 @@
 #define CONFIG_WEIGHT_DEFAULT 100
 #define CONFIG_WEIGHT_MAX 65535
 #define CONFIG_REPORT_MS_DEFAULT 1000
+#define CONFIG_SYN_RATE_MAX 1000000
+#define CONFIG_SYN_PREFIX4_DEFAULT 24
+#define CONFIG_SYN_PREFIX6_DEFAULT 56
 
 /* What the configuration, and status, call schedulers, methods and states of backends. */
 #define CONFIG_STATES 3
@@ -96,11 +99,20 @@ struct reports_config {
 	char *key; /* the path of the key's file */
 };
 
+/* Of a balancer: how many SYNs each source prefix may send. */
+struct syn_limit_config {
+	unsigned rate; /* a second; 0: as many as it likes */
+	unsigned burst; /* at once */
+	unsigned prefix4; /* its length, by IP version */
+	unsigned prefix6;
+};
+
 struct balancer_config {
 	char **interfaces;
 	unsigned interfaces_count;
 	struct reports_config reports;
 	bool pass_fragments; /* key "fragments": drop (default), pass */
+	struct syn_limit_config syn_limit;
 	struct service_config *services;
 	unsigned services_count;
 };

@@ -110,11 +110,20 @@ static const cyaml_schema_field_t reports_keys[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t syn_limit_keys[] = {
+	KEY_TEXT(struct raw_syn_limit, rate, 0),
+	KEY_TEXT(struct raw_syn_limit, burst, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_syn_limit, prefix4, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_syn_limit, prefix6, OPTIONAL_TEXT),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t balancer_keys[] = {
 	KEY_LIST(struct raw_balancer, interfaces, 0, CONFIG_INTERFACES_MAX),
 	KEY_LIST(struct raw_balancer, source, OPTIONAL, 2),
 	KEY_MAPPING(struct raw_balancer, reports, reports_keys),
 	KEY_TEXT(struct raw_balancer, fragments, OPTIONAL_TEXT),
+	KEY_MAPPING(struct raw_balancer, syn_limit, syn_limit_keys),
 	CYAML_FIELD_END,
 };
 

@@ -68,11 +68,19 @@ struct raw_reports {
 	char *key;
 };
 
+struct raw_syn_limit {
+	char *rate;
+	char *burst;
+	char *prefix4;
+	char *prefix6;
+};
+
 struct raw_balancer {
 	struct raw_list interfaces;
 	struct raw_list source;
 	struct raw_reports *reports;
 	char *fragments;
+	struct raw_syn_limit *syn_limit;
 };
 
 struct raw_config {

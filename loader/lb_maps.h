@@ -21,6 +21,7 @@ struct lb_maps {
 	int report_rules;
 	int rules;
 	int quic_ids;
+	int syn_limit;
 };
 
 /* One service as it stands in the kernel. */

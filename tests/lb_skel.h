@@ -23,16 +23,17 @@
 			   .loads = bpf_map__fd((skel)->maps.loads),               \
 			   .report_rules = bpf_map__fd((skel)->maps.report_rules), \
 			   .rules = bpf_map__fd((skel)->maps.rules),               \
-			   .quic_ids = bpf_map__fd((skel)->maps.quic_ids) })
+			   .quic_ids = bpf_map__fd((skel)->maps.quic_ids),         \
+			   .syn_limit = bpf_map__fd((skel)->maps.syn_limit) })
 
 /*
  * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they
  * are. Returns 0 or a negative errno.
  */
-static inline int lb_hop_set(const struct lb_maps *maps, __u32 id,
+static inline int lb_hop_set(const struct lb_maps *in, __u32 id,
 			     const struct ss_lb_backend_cpu *hop)
 {
-	int cpus = libbpf_num_possible_cpus(), fd = lb_backend_open(maps, id), err = 0;
+	int cpus = libbpf_num_possible_cpus(), fd = lb_backend_open(in, id), err = 0;
 	struct ss_lb_backend_cpu *each = calloc(cpus, sizeof(*each));
 	__u32 at = id % SS_LB_ID_GROUP;
 
@@ -57,7 +58,7 @@ static inline int lb_hop_set(const struct lb_maps *maps, __u32 id,
  * The next hop of the backends with ids below @n is @to, from @from, and stays fresh. Returns 0 or a
  * negative errno.
  */
-static inline int lb_hops_fill(const struct lb_maps *maps, __u32 n, const __u8 to[6],
+static inline int lb_hops_fill(const struct lb_maps *in, __u32 n, const __u8 to[6],
 			       const __u8 from[6])
 {
 	struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
@@ -67,7 +68,7 @@ static inline int lb_hops_fill(const struct lb_maps *maps, __u32 n, const __u8 t
 	memcpy(hop.dmac, to, sizeof(hop.dmac));
 	memcpy(hop.smac, from, sizeof(hop.smac));
 	for (__u32 id = 0; id < n && !err; id++)
-		err = lb_hop_set(maps, id, &hop);
+		err = lb_hop_set(in, id, &hop);
 	return err;
 }
 

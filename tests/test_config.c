@@ -125,6 +125,29 @@ static void reports_of_the_manual(void **state)
 	config_free(c);
 }
 
+static void syn_limits(void **state)
+{
+	struct config *c = good("balancer:\n"
+				"  interfaces: [eth0]\n"
+				"  syn_limit: {rate: 1000, burst: 10, prefix4: 32, prefix6: 64}\n");
+
+	(void)state;
+	assert_int_equal(c->balancer->syn_limit.rate, 1000);
+	assert_int_equal(c->balancer->syn_limit.burst, 10);
+	assert_int_equal(c->balancer->syn_limit.prefix4, 32);
+	assert_int_equal(c->balancer->syn_limit.prefix6, 64);
+	config_free(c);
+	c = good("balancer: {interfaces: [eth0], syn_limit: {rate: 7}}\n");
+	assert_int_equal(c->balancer->syn_limit.rate, 7);
+	assert_int_equal(c->balancer->syn_limit.burst, 7);
+	assert_int_equal(c->balancer->syn_limit.prefix4, 24);
+	assert_int_equal(c->balancer->syn_limit.prefix6, 56);
+	config_free(c);
+	c = good("balancer: {interfaces: [eth0]}\n");
+	assert_int_equal(c->balancer->syn_limit.rate, 0);
+	config_free(c);
+}
+
 static void every_scheduler(void **state)
 {
 	static const char *const names[] = { "maglev",	    "round-robin",	 "random",
@@ -388,7 +411,7 @@ static const struct {
 	  "protocol" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports, "
-	  "fragments" },
+	  "fragments, syn_limit" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, protocol, scheduler, "
 	  "method, flow_table, slots, fail_open, quic_id_length, backends" },
@@ -587,6 +610,23 @@ static const struct {
 	{ "reports at port 0",
 	  "balancer:\n  interfaces: [a]\n  reports:\n    key: k\n    port: 0\n",
 	  "f:5: balancer.reports.port: 0 is out of range; expected a UDP port, 1 to 65535" },
+	{ "SYN limit without a rate", "balancer:\n  interfaces: [a]\n  syn_limit:\n    burst: 1\n",
+	  "f:3: balancer.syn_limit.rate: missing; expected SYNs a second, 1 to 1000000" },
+	{ "no SYN at all", "balancer:\n  interfaces: [a]\n  syn_limit:\n    rate: 0\n",
+	  "f:4: balancer.syn_limit.rate: 0 is out of range; expected SYNs a second, 1 to 1000000" },
+	{ "a burst too small for the clock",
+	  "balancer:\n  interfaces: [a]\n  syn_limit:\n    rate: 1000\n    burst: 9\n",
+	  "f:5: balancer.syn_limit.burst: 9 is less than what comes between two ticks of the "
+	  "clock; "
+	  "expected at least a hundredth of the rate" },
+	{ "an IPv4 prefix too long",
+	  "balancer:\n  interfaces: [a]\n  syn_limit: {rate: 1, prefix4: 33}\n",
+	  "f:3: balancer.syn_limit.prefix4: 33 is out of range; expected a number of bits, 1 to "
+	  "32" },
+	{ "an IPv6 prefix too long",
+	  "balancer:\n  interfaces: [a]\n  syn_limit: {rate: 1, prefix6: 129}\n",
+	  "f:3: balancer.syn_limit.prefix6: 129 is out of range; expected a number of bits, 1 to "
+	  "128" },
 	{ "unknown scheduler", LB WEB "  scheduler: best\n",
 	  "f:5: services[0].scheduler: unknown value 'best'; expected maglev, round-robin, random, "
 	  "source-hash, least-connections, power-of-two" },
@@ -818,6 +858,7 @@ int main(void)
 		cmocka_unit_test(balancer_of_the_manual),
 		cmocka_unit_test(reports_of_the_manual),
 		cmocka_unit_test(udp_of_the_manual),
+		cmocka_unit_test(syn_limits),
 		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(good_forms),

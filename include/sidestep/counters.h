@@ -72,6 +72,7 @@
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
 	X(drop_no_request,      "dropped: SYN without a request, and the service's method is rewrite")                                  \
 	X(drop_no_state,        "dropped: not a SYN (or an ICMP error), and the service's scheduler is not a hash") \
+	X(drop_syn_limit,       "dropped: SYN, and its source prefix has sent as many as it may")  \
 	X(drop_no_port,         "dropped: SYN, and no port of the balancer's address is free for its server") \
 	X(drop_no_backend,      "dropped: no backend is up")                                       \
 	X(drop_no_route,        "dropped: no route to the backend")                                \

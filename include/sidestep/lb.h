@@ -210,6 +210,21 @@ struct ss_lb_nat {
 	__u8 pad[7];
 };
 
+#define SS_LB_PREFIXES 65536 /* source prefixes whose SYNs are counted at a time */
+
+/* How many SYNs a source prefix may send. */
+struct ss_lb_syn_limit {
+	__u64 interval; /* between two of them, in ns; 0: there is no limit */
+	__u64 ahead; /* how much sooner they may come, in ns: the burst */
+	struct ss_addr mask4; /* the bits of an IPv4 source that are its prefix */
+	struct ss_addr mask6;
+	__u32 rate; /* SYNs a second */
+	__u32 burst;
+	__u8 prefix4; /* in bits */
+	__u8 prefix6;
+	__u8 pad[6];
+};
+
 /* Who reports a backend's load: the service, and where its server listens. */
 struct ss_lb_reporter {
 	struct ss_endpoint vip;
@@ -240,6 +255,7 @@ struct ss_lb_rules {
 _Static_assert(sizeof(struct ss_lb_rules) == 8, "ss_lb_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_quic_key) == 12, "ss_lb_quic_key is a map key");
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
+_Static_assert(sizeof(struct ss_lb_syn_limit) == 64, "one cache line");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
