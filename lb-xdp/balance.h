@@ -238,7 +238,7 @@ balance_asking(const struct table *table, const struct packet *p, enum kind kind
 		return backend;
 	}
 	key = packet_flow_key(table, p);
-	flow_adopt(table, &key, backend);
+	flow_adopt(table, &key, backend, p);
 	return backend;
 }
 
@@ -269,17 +269,19 @@ balance_staying(const struct table *table, const struct packet *p, enum kind kin
 	key = packet_flow_key(table, p);
 	if (table->head->flow_id)
 		flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow_goes_on(flow, kind))
+	if (flow && flow_goes_on(flow, kind)) {
+		flow_note(flow, p);
 		return &flow->backend;
+	}
 	if (!is_known_by(table, kind))
 		return NULL;
 	backend = balance_choose(table, p, kind);
 	if (!backend || !table->head->flow_id)
 		return backend;
 	if (kind == KIND_OTHER)
-		flow_adopt(table, &key, backend);
+		flow_adopt(table, &key, backend, p);
 	else
-		flow_write(&key, backend, 0);
+		flow_write(&key, backend, 0, 0);
 	return backend;
 }
 
@@ -321,7 +323,7 @@ static __noinline int nat_begin(const struct table *table, const struct packet *
 	w->ends.remote = backend->endpoint;
 	if (nat_take(&w->ends, &w->nat, packet_hash(p)))
 		return -SS_LB_drop_no_port;
-	flow_write(&w->key, backend, w->ends.local.port);
+	flow_write(&w->key, backend, w->ends.local.port, 0);
 	w->flow.backend = *backend;
 	w->flow.nat_port = w->ends.local.port;
 	return 0;
@@ -337,6 +339,7 @@ static __noinline int nat_flow(const struct table *table, const struct packet *p
 	w->key = packet_flow_key(table, p);
 	known = bpf_map_lookup_elem(&flows, &w->key);
 	if (known && known->nat_port && flow_goes_on(known, kind)) {
+		flow_note(known, p);
 		w->flow = *known;
 		return 0;
 	}

@@ -36,9 +36,29 @@ static __always_inline struct ss_lb_flow_key packet_flow_key(const struct table 
 	return flow_key(table, &client, p->tcp->source);
 }
 
-/* From now on @backend has the connection @key. @nat_port: as in ss_lb_flow. */
+/* What a packet of a client says of its connection: an ss_lb_flow.seen. */
+static __always_inline __u8 flow_seen(const struct packet *p)
+{
+	if (p->tcp->syn && !p->tcp->ack)
+		return 0;
+	return p->tcp->fin || p->tcp->rst ? SS_LB_FLOW_MORE | SS_LB_FLOW_ENDED : SS_LB_FLOW_MORE;
+}
+
+/* The packet @p of @flow comes by. Writes only what is new: other processors read it. */
+static __always_inline void flow_note(struct ss_lb_flow *flow, const struct packet *p)
+{
+	__u32 now = SS_LB_TICK(bpf_ktime_get_coarse_ns());
+	__u8 seen = flow->seen | flow_seen(p);
+
+	if (flow->used != now)
+		flow->used = now;
+	if (flow->seen != seen)
+		flow->seen = seen;
+}
+
+/* From now on @backend has the connection @key. @nat_port, @seen: as in ss_lb_flow. */
 static __noinline void flow_write(const struct ss_lb_flow_key *key,
-				  const struct ss_lb_backend *backend, __be16 nat_port)
+				  const struct ss_lb_backend *backend, __be16 nat_port, __u8 seen)
 {
 	struct ss_lb_flow flow = {};
 
@@ -47,19 +67,21 @@ static __noinline void flow_write(const struct ss_lb_flow_key *key,
 	flow.backend = *backend;
 	flow.since = bpf_ktime_get_coarse_ns();
 	flow.nat_port = nat_port;
+	flow.seen = seen;
+	flow.used = SS_LB_TICK(flow.since);
 	if (bpf_map_update_elem(&flows, key, &flow, BPF_ANY))
 		count(SS_LB_error_map);
 }
 
 /* The same for a packet that is no SYN: the connection may be one that asked. */
 static __always_inline void flow_adopt(const struct table *table, const struct ss_lb_flow_key *key,
-				       const struct ss_lb_backend *backend)
+				       const struct ss_lb_backend *backend, const struct packet *p)
 {
 	__u32 index = table->head->index, *asked = bpf_map_lookup_elem(&flows_asked, &index);
 
 	if (asked && !*asked)
 		*asked = 1;
-	flow_write(key, backend, 0);
+	flow_write(key, backend, 0, flow_seen(p));
 }
 
 /* The SYN @p asks: nothing that an earlier connection left may touch the new one's packets. */

@@ -25,8 +25,10 @@ static __always_inline const struct ss_lb_backend *udp_known(const struct ss_lb_
 	silent = bpf_ktime_get_coarse_ns() - flow->since;
 	if (silent > UDP_SILENT_NS)
 		return NULL;
-	if (silent > NSEC_PER_SEC) /* not with each packet: other processors may read it */
+	if (silent > NSEC_PER_SEC) { /* not with each packet: other processors may read it */
 		flow->since += silent;
+		flow->used = SS_LB_TICK(flow->since);
+	}
 	return &flow->backend;
 }
 
@@ -50,7 +52,7 @@ static __noinline const struct ss_lb_backend *udp_backend(const struct table *ta
 		return backend;
 	backend = pick(table, choice_hash(table, p), 0);
 	if (backend && table->head->flow_id)
-		flow_write(&key, backend, 0);
+		flow_write(&key, backend, 0, SS_LB_FLOW_UDP);
 	return backend;
 }
 

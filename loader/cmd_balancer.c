@@ -12,6 +12,7 @@
 #include "command.h"
 #include "config.h"
 #include "hex.h"
+#include "lb_flows.h"
 #include "lb_limit.h"
 #include "lb_table.h"
 #include "map_sync.h"
@@ -56,7 +57,47 @@ static int add_interface(const struct pins *pins, const char *name, void *arg)
 	return 0;
 }
 
-static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *table, unsigned i)
+/* Marks the backends that get no new connections in @left, by id. Returns whether there are any. */
+static bool left_want(const struct lb_services *services, struct lb_left *left)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < services->count; i++) {
+		const struct lb_table *table = &services->item[i].table;
+		unsigned end = table->head->flow_id ? table->head->backends : 0;
+
+		for (unsigned j = table->head->active; j < end; j++) {
+			left[table->backend[j].id] =
+				(struct lb_left){ true, table->backend[j].owner };
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* How many connections the backends have left that get no new ones, by id; NULL: out of memory. */
+static struct lb_left *left_read(const struct lb_maps *maps, const struct lb_services *services)
+{
+	struct lb_left *left = calloc(SS_LB_IDS, sizeof(*left));
+
+	if (left && left_want(services, left) && lb_flows_count(maps, left)) {
+		free(left);
+		return NULL;
+	}
+	return left;
+}
+
+/* Null: it gets new connections, or nothing is remembered of them. */
+static json_t *left_json(const struct lb_left *left)
+{
+	if (!left->wanted)
+		return json_null();
+	return json_pack("{s:I, s:o}", "connections", (json_int_t)left->connections, "quiet",
+			 left->connections ? json_integer(left->quiet) : json_null());
+}
+
+static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *table, unsigned i,
+			    const struct lb_left *left)
 {
 	const struct ss_lb_backend_info *info = &table->info[i];
 	struct ss_lb_backend_cpu sum = {};
@@ -66,11 +107,12 @@ static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *t
 	json_t *item;
 
 	(void)lb_backend_read(maps, table->backend[i].id, &sum);
-	item = json_pack("{s:s, s:o, s:i, s:s, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
+	item = json_pack("{s:s, s:o, s:i, s:s, s:o, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
 			 "address", json_endpoint(&table->backend[i].endpoint), "weight",
 			 (int)table->backend[i].weight, "state", backend_state_name(info->state),
-			 "open", known ? json_integer(load.open) : json_null(), "syns",
-			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "unanswered",
+			 "open", known ? json_integer(load.open) : json_null(), "left",
+			 left_json(&left[table->backend[i].id]), "syns", (json_int_t)sum.syns,
+			 "retries", (json_int_t)sum.retries, "unanswered",
 			 (json_int_t)sum.unanswered, "others", (json_int_t)sum.others);
 	if (table->head->quic_id_len)
 		json_object_set_new(
@@ -79,12 +121,13 @@ static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *t
 	return item;
 }
 
-static json_t *service_json(const struct lb_maps *maps, const struct lb_service *service)
+static json_t *service_json(const struct lb_maps *maps, const struct lb_service *service,
+			    const struct lb_left *left)
 {
 	json_t *backends = json_array();
 
 	for (unsigned i = 0; i < service->table.head->backends; i++)
-		json_array_append_new(backends, backend_json(maps, &service->table, i));
+		json_array_append_new(backends, backend_json(maps, &service->table, i, left));
 	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:o}", "name", service->table.name, "vip",
 			 json_endpoint(&service->vip), "protocol", endpoint_protocol(&service->vip),
 			 "scheduler", scheduler_name(service->table.head->scheduler), "method",
@@ -114,16 +157,31 @@ static json_t *syn_limit_json(const struct lb_maps *maps)
 }
 
 static json_t *status_json(const struct pins *pins, const struct lb_maps *maps,
-			   const struct lb_services *services, const __u64 *counters)
+			   const struct lb_services *services, const struct lb_left *left,
+			   const __u64 *counters)
 {
 	json_t *interfaces = json_array(), *array = json_array();
 
 	pins_each(pins, "xdp_", add_interface, interfaces);
 	for (unsigned i = 0; i < services->count; i++)
-		json_array_append_new(array, service_json(maps, &services->item[i]));
+		json_array_append_new(array, service_json(maps, &services->item[i], left));
 	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", pins->version, "interfaces",
 			 interfaces, "syn_limit", syn_limit_json(maps), "services", array,
 			 "counters", counters_json(counters));
+}
+
+/* What @left says of backend @name, as in left_json(). */
+static void left_print(const char *name, const json_t *left)
+{
+	json_int_t connections;
+	json_t *quiet;
+
+	if (json_unpack((json_t *)left, "{s:I, s:o}", "connections", &connections, "quiet", &quiet))
+		return;
+	printf("          %s has connections left in the flow table: %lld", name, connections);
+	if (connections)
+		printf(", the last packet %lld s ago", json_integer_value(quiet));
+	printf("\n");
 }
 
 static void service_print(const json_t *service)
@@ -151,6 +209,7 @@ static void service_print(const json_t *service)
 		printf("          %-16s %-26s %6d %-6s %7s %10lld %10lld %10lld %10lld\n", name,
 		       address, weight, state, json_is_null(known) ? "-" : open, syns, retries,
 		       unanswered, others);
+		left_print(name, json_object_get(item, "left"));
 	}
 }
 
@@ -188,6 +247,7 @@ int cmd_balancer_status(const struct options *options, char **argv)
 	__u64 counters[SS_LB_COUNTER_MAX] = {};
 	struct lb_services services;
 	struct error err = {};
+	struct lb_left *left;
 	struct lb_maps maps;
 	struct pins pins;
 	json_t *status;
@@ -204,9 +264,15 @@ int cmd_balancer_status(const struct options *options, char **argv)
 		return command_fail(&err);
 	}
 	(void)map_counters_read(maps.counters, counters, SS_LB_COUNTER_MAX);
-	status = status_json(&pins, &maps, &services, counters);
+	left = left_read(&maps, &services);
+	status = left ? status_json(&pins, &maps, &services, left, counters) : NULL;
+	free(left);
 	lb_services_done(&services);
 	balancer_maps_close(&maps);
+	if (!status) {
+		error_set(&err, -ENOMEM, "cannot count the connections that are left");
+		return command_fail(&err);
+	}
 	if (options->json)
 		return command_print_json(status);
 	status_print(status, counters);

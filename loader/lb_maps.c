@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "coarse.h"
 #include "workers.h"
 
 #define SHARE 32 /* tables that a thread maps between two looks for more */
@@ -246,10 +246,5 @@ int lb_rules_write(const struct lb_maps *maps, const struct ss_lb_rules *rules)
 
 int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out)
 {
-	struct timespec now;
-
-	if (bpf_map_lookup_elem(maps->loads, &id, out))
-		return 0;
-	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return out->fresh_until > now.tv_sec * 1000000000ULL + now.tv_nsec;
+	return !bpf_map_lookup_elem(maps->loads, &id, out) && out->fresh_until > coarse_ns();
 }

@@ -22,6 +22,7 @@ struct lb_maps {
 	int rules;
 	int quic_ids;
 	int syn_limit;
+	int flows;
 };
 
 /* One service as it stands in the kernel. */

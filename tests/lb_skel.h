@@ -24,7 +24,8 @@
 			   .report_rules = bpf_map__fd((skel)->maps.report_rules), \
 			   .rules = bpf_map__fd((skel)->maps.rules),               \
 			   .quic_ids = bpf_map__fd((skel)->maps.quic_ids),         \
-			   .syn_limit = bpf_map__fd((skel)->maps.syn_limit) })
+			   .syn_limit = bpf_map__fd((skel)->maps.syn_limit),       \
+			   .flows = bpf_map__fd((skel)->maps.flows) })
 
 /*
  * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they

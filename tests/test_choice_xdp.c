@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Which SYNs come in, and which backend gets them where the scheduler's choice is not the last word,
- * packet in, packet out: the limit by source prefix.
+ * packet in, packet out: the limit by source prefix; and what
+ * the flow table says of connections that are left.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,14 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <netinet/in.h>
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cmocka.h>
 
 #include "address.h"
 #include "balancer_run.h"
+#include "lb_flows.h"
 #include "lb_limit.h"
 #include "lb_maps.h"
+#include "lb_table.h"
 #include "packet.h"
 #include "progrun.h"
 
@@ -209,9 +214,199 @@ static void limit_off(void **state)
 	rows_done();
 }
 
+/* --- connections that are left ------------------------------------------------------------------ */
+
+static const char *const vips[] = { WEB4, WEB6 };
+
+/* What is counted for backend number @n of the service at @vip. */
+static struct lb_left left_of(const char *vip, unsigned n)
+{
+	static struct lb_left left[SS_LB_IDS];
+	struct ss_lb_backend_cpu state;
+	int id = backend_id(vip, n);
+
+	memset(left, 0, sizeof(left));
+	assert_in_range(id, 0, SS_LB_IDS - 1);
+	assert_int_equal(lb_backend_read(&maps, id, &state), 0);
+	left[id] = (struct lb_left){ true, state.owner };
+	assert_int_equal(lb_flows_count(&maps, left), 0);
+	for (int i = 0; i < SS_LB_IDS; i++)
+		assert_true(i == id || !left[i].connections);
+	return left[id];
+}
+
+/* As if the last packet of each connection had come @seconds earlier. */
+static void flows_wait(unsigned seconds)
+{
+	static struct ss_lb_flow_key keys[32768]; /* all of them first: an update moves an entry */
+	int fd = bpf_map__fd(skel->maps.flows);
+	struct ss_lb_flow flow;
+	unsigned n = 0;
+
+	while (!bpf_map_get_next_key(fd, n ? &keys[n - 1] : NULL, &keys[n]))
+		assert_true(++n < ROWS(keys));
+	while (n--) {
+		assert_int_equal(bpf_map_lookup_elem(fd, &keys[n], &flow), 0);
+		flow.used -= SS_LB_TICK(seconds * 1000000000ULL);
+		assert_int_equal(bpf_map_update_elem(fd, &keys[n], &flow, BPF_EXIST), 0);
+	}
+}
+
+/* A connection's packets, how long after the last one it counts, and when it does not any more. */
+static const struct left_row {
+	const char *why;
+	const char *packets[4];
+	unsigned seconds;
+} left_rows[] = {
+	{ "a SYN", { "SP" }, 240 },
+	{ "the same again", { "SP", "SP" }, 240 },
+	{ "an ACK", { "SP", "A" }, 7440 },
+	{ "an ACK without a SYN", { "A" }, 7440 },
+	{ "data", { "SP", "PA" }, 7440 },
+	{ "the client's FIN", { "SP", "A", "FA" }, 60 },
+	{ "ACKs behind it", { "SP", "FA", "A", "A" }, 60 },
+	{ "a RST", { "SP", "A", "RA" }, 60 },
+	{ "a FIN alone", { "FA" }, 60 },
+	{ "the second choice's SYN", { "retry" }, 240 },
+	{ "it was redirected", { "S" }, 0 },
+};
+
+static void left_run(const struct left_row *row, const char *vip)
+{
+	struct packet_buf in, out;
+	unsigned backend = 0;
+	struct lb_left left;
+
+	services_begin(SS_SCHED_MAGLEV, 2);
+	for (int i = 0; i < 4 && row->packets[i]; i++) {
+		bool retry = !strcmp(row->packets[i], "retry");
+
+		flow_packet(vip, 1, retry ? "S" : row->packets[i], retry, &in);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+		backend = out.bytes[out.l3 + (vip[0] == '[' ? 39 : 19)];
+	}
+	left = left_of(vip, backend);
+	if (left.connections != (row->seconds > 0) || left.quiet > 2)
+		row_failed(row->why, "%s: %u connections at once", vip, left.connections);
+	flows_wait(row->seconds - 5);
+	left = left_of(vip, backend);
+	if (row->seconds &&
+	    (left.connections != 1 || left.quiet > row->seconds || left.quiet < row->seconds - 8))
+		row_failed(row->why, "%s: %u connections, quiet for %u s", vip, left.connections,
+			   left.quiet);
+	flows_wait(10);
+	if (left_of(vip, backend).connections)
+		row_failed(row->why, "%s: too long", vip);
+}
+
+static void left_for_how_long(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(left_rows); i++)
+		for (size_t v = 0; v < ROWS(vips); v++)
+			left_run(&left_rows[i], vips[v]);
+	rows_done();
+}
+
+/* Many, of which some come back to life. */
+static void left_of_many(void **state)
+{
+	unsigned sent[3] = {}, again = 0, one = 0;
+	struct packet_buf in, out;
+	struct lb_left left;
+
+	(void)state;
+	services_begin(SS_SCHED_MAGLEV, 2);
+	for (unsigned flow = 0; flow < 20000; flow++) {
+		flow_packet(WEB4, flow, "SP", false, &in);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+		sent[out.bytes[out.l3 + 19]]++;
+	}
+	assert_int_equal(left_of(WEB4, 1).connections, sent[1]);
+	assert_int_equal(left_of(WEB4, 2).connections, sent[2]);
+	flows_wait(1000);
+	for (unsigned flow = 0; flow < 100; flow++) {
+		flow_packet(WEB4, flow, "A", false, &in);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+		again += out.bytes[out.l3 + 19] == 2;
+		one = out.bytes[out.l3 + 19] == 2 ? flow : one;
+	}
+	flows_wait(100);
+	flow_packet(WEB4, one, "A", false, &in);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	left = left_of(WEB4, 2);
+	assert_int_equal(left.connections, again);
+	assert_in_range(left.quiet, 0, 2);
+}
+
+/* UDP's flows are over when the balancer forgets them. */
+static void left_of_udp(void **state)
+{
+	struct service_config service;
+	struct packet_buf in, out;
+	const int id = 0; /* the first */
+	struct lb_left *left = calloc(SS_LB_IDS, sizeof(*left));
+	static const unsigned waits[] = { 0, 50, 60, 20 }, expected[] = { 1, 1, 1, 0 };
+
+	(void)state;
+	assert_non_null(left);
+	services_apply(NULL, 0);
+	map_clear(maps.flows);
+	service_fill(&service, WEB4, SS_SCHED_MAGLEV, 1);
+	service.vip.protocol = service.backends[0].address.protocol = IPPROTO_UDP;
+	service.method = SS_METHOD_IPIP;
+	service.flow_table = true;
+	services_apply(&service, 1);
+	hops_fill();
+	packet_build_udp(&in, "10.0.1.2:1", WEB4, "x", 1);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	for (size_t i = 0; i < ROWS(waits); i++) {
+		flows_wait(waits[i]);
+		left[id] = (struct lb_left){ true, lb_backend_owner(&service.backends[0].address) };
+		assert_int_equal(lb_flows_count(&maps, left), 0);
+		assert_int_equal(left[id].connections, expected[i]);
+	}
+	free(service.backends);
+	free(left);
+}
+
+/* A service whose only backend is another one, and has the id @id. */
+static void service_of_another(int id)
+{
+	struct service_config service;
+
+	service_fill(&service, WEB6, SS_SCHED_MAGLEV, 1);
+	services_apply(&service, 1);
+	free(service.backends);
+	assert_int_equal(backend_id(WEB6, 1), id);
+}
+
+/* Another backend that has got the id of one that is gone does not inherit its connections. */
+static void left_of_whom(void **state)
+{
+	struct packet_buf in, out;
+	struct lb_left left;
+	int id;
+
+	(void)state;
+	services_begin(SS_SCHED_MAGLEV, 1);
+	flow_packet(WEB4, 1, "A", false, &in);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	assert_int_equal(left_of(WEB4, 1).connections, 1);
+	id = backend_id(WEB4, 1);
+	services_apply(NULL, 0);
+	service_of_another(id);
+	left = left_of(WEB6, 1);
+	assert_int_equal(left.connections, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(left_for_how_long),
+		cmocka_unit_test(left_of_many),
+		cmocka_unit_test(left_of_udp),
+		cmocka_unit_test(left_of_whom),
 		cmocka_unit_test_teardown(limit_by_prefix, limit_end),
 		cmocka_unit_test_teardown(limit_of_what, limit_end),
 		cmocka_unit_test_teardown(limit_refills, limit_end),

@@ -182,8 +182,17 @@ struct ss_lb_flow {
 	struct ss_lb_backend backend; /* which has it, whether it still takes new ones or not */
 	__u64 since; /* its SYN, or UDP's last packet (to a second), by CLOCK_MONOTONIC_COARSE, in ns */
 	__be16 nat_port; /* of the balancer's address, which the backend knows it by; 0: the client's */
-	__u8 pad[6];
+	__u8 seen; /* SS_LB_FLOW_* */
+	__u8 pad;
+	__u32 used; /* when the client sent the last packet, in SS_LB_TICK of the same clock */
 };
+
+/* What was seen of it, but for its SYN. */
+#define SS_LB_FLOW_MORE 1 /* a packet of the client */
+#define SS_LB_FLOW_ENDED 2 /* the client's FIN or RST */
+#define SS_LB_FLOW_UDP 4 /* it is UDP's: there are no SYNs */
+
+#define SS_LB_TICK(ns) ((__u32)((ns) >> 30)) /* about a second: cheaper than a division */
 
 /* Which of a service's backends QUIC's connection ids name. */
 struct ss_lb_quic_key {

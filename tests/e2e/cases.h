@@ -87,6 +87,8 @@
 	X(nat_redirected, "the balancer translates addresses, the server has host programs", ALL) \
 	X(ping, "a ping to a service's address", ALL)                                             \
 	X(backends_change, "backends come, drain and go under load", ALL)                         \
+	X(drained, "a drained backend's connections are counted", ALL)                            \
+	X(syn_limit, "more SYNs than a source prefix may send", ALL)                              \
 	X(plain_gue, "clients that do not ask, by Generic UDP Encapsulation", ALL)                \
 	X(listener_first, "a server that listened before the programs were loaded", ALL)          \
 	X(adopted_callbacks, "a listener that was there first costs no calls for data", ALL)      \

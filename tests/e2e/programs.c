@@ -170,6 +170,13 @@ void balancer_load_method(const char *method)
 	must("lb", "sidestep balancer up '%s'", config_path("method.yaml"));
 }
 
+void balancer_load_with(const char *keys)
+{
+	must(NULL, "sed 's#^balancer:#&\\n  %s#' '%s' >'%s'", keys, config_path(CONFIG_BALANCER),
+	     config_path("with.yaml"));
+	must("lb", "sidestep balancer up '%s'", config_path("with.yaml"));
+}
+
 /* As the testbed comes first, then with what the tests add: the second time is a change. */
 void programs_load(void)
 {
@@ -441,18 +448,35 @@ long backend_syns(const char *service, const char *backend)
 	return grown;
 }
 
-long backend_open(const char *service, const char *backend)
+/* What the status says of @backend of @service as @field; to be freed. */
+static json_t *backend_field(const char *service, const char *backend, const char *field)
 {
 	json_t *status = status_read("lb"), *item;
-	json_int_t open;
 
 	item = item_named(json_object_get(status, "services"), service);
 	item = item_named(json_object_get(item, "backends"), backend);
-	item = json_object_get(item, "open");
+	item = json_incref(json_object_get(item, field));
 	assert_non_null(item);
-	open = json_is_null(item) ? -1 : json_integer_value(item);
 	json_decref(status);
-	return open;
+	return item;
+}
+
+long backend_open(const char *service, const char *backend)
+{
+	json_t *open = backend_field(service, backend, "open");
+	long n = json_is_null(open) ? -1 : json_integer_value(open);
+
+	json_decref(open);
+	return n;
+}
+
+long backend_left(const char *service, const char *backend)
+{
+	json_t *left = backend_field(service, backend, "left");
+	long n = json_is_null(left) ? -1 : json_integer_value(json_object_get(left, "connections"));
+
+	json_decref(left);
+	return n;
 }
 
 void expect_outcome(const char *host, const char *name, long n)

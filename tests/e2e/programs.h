@@ -106,6 +106,12 @@ long backend_syns(const char *service, const char *backend);
 /* The open connections that @backend of @service reported to the balancer; -1: none that count now. */
 long backend_open(const char *service, const char *backend);
 
+/* How many connections of @backend the balancer's flow table has left; -1: it gets new ones. */
+long backend_left(const char *service, const char *backend);
+
+/* From now on the balancer's configuration has @keys below "balancer", as YAML in one line. */
+void balancer_load_with(const char *keys);
+
 /* @n connections came to the decision @name on @host, and none to another one of its role. */
 void expect_outcome(const char *host, const char *name, long n);
 
