@@ -14,6 +14,7 @@
 #include "encap.h"
 #include "flow.h"
 #include "forward.h"
+#include "health.h"
 #include "icmp.h"
 #include "limit.h"
 #include "maps.h"
@@ -155,7 +156,7 @@ static __always_inline const struct ss_lb_backend *quoted_backend(const struct t
 		flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow)
 		return &flow->backend;
-	return is_hashed(table) ? pick(table, quoted_hash(table, quoted), 0) : NULL;
+	return is_hashed(table) ? pick(table, quoted_hash(table, quoted)) : NULL;
 }
 
 /* An ICMP packet: passed, unless it asks for a service's address, or is an error about a connection. */
@@ -203,43 +204,101 @@ static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct pa
 	return form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
 }
 
-/* A SYN of @hash has come again: who got it first has not answered, or its answer was lost. */
-static __always_inline void count_unanswered(const struct table *table, __u64 hash)
+/* A SYN that the backend @id got first has come again: it has not answered, or its answer was lost. */
+static __always_inline void count_unanswered(const struct table *table, __u32 id)
 {
-	__u32 id = table->head->active ? first_choice(table, hash) : NO_BACKEND;
 	struct ss_lb_backend_cpu *state = backend_cpu_of(id);
+	const struct ss_lb_head *head = table->head;
 
 	if (state)
 		state->unanswered++;
+	if (head->suspect_count)
+		health_missed(id, head->suspect_count, head->suspect_share, head->suspect_hold);
+}
+
+/*
+ * Who got the SYN @p, of @hash, the first time, as far as that is known: a backend's id. If it was not
+ * the scheduler's choice, the flow table has it.
+ */
+static __noinline __u32 first_backend(const struct table *table, const struct packet *p, __u64 hash)
+{
+	if (health_matters(table)) {
+		struct ss_lb_flow_key key = packet_flow_key(table, p);
+		const struct ss_lb_flow *flow = bpf_map_lookup_elem(&flows, &key);
+
+		if (flow && flow_is_young(flow))
+			return flow->backend.id;
+	}
+	return first_choice(table, hash);
+}
+
+/* What was chosen for a packet. */
+struct choice {
+	const struct ss_lb_backend *backend; /* NULL: there is none */
+	int diverted; /* it is not the scheduler's choice */
+};
+
+#define DIVERTED (1U << 31) /* beside a backend's index */
+
+/*
+ * The index of the backend for @p, of @hash. For SYNs it also matters how the backends are; then the
+ * index may be DIVERTED.
+ */
+static __noinline __u32 balance_index(const struct table *table, const struct packet *p,
+				      enum kind kind, __u64 hash)
+{
+	__u32 index, chosen, first = NO_BACKEND;
+
+	if (kind == KIND_RETRY) {
+		first = first_backend(table, p, hash);
+		count_unanswered(table, first);
+	}
+	index = pick_index(table, hash, kind == KIND_RETRY);
+	if (kind == KIND_OTHER || !health_matters(table))
+		return index;
+	chosen = health_choose(table, hash, index, first);
+	return chosen == index ? index : chosen | DIVERTED;
 }
 
 /* The backend that the scheduler of @table has for @p. If it comes again, that is its second choice. */
-static __always_inline const struct ss_lb_backend *
-balance_choose(const struct table *table, const struct packet *p, enum kind kind)
+static __always_inline struct choice balance_choose(const struct table *table,
+						    const struct packet *p, enum kind kind)
 {
-	__u64 hash = choice_hash(table, p);
+	struct choice choice = {};
+	__u32 index;
 
-	if (kind == KIND_RETRY)
-		count_unanswered(table, hash);
-	return pick(table, hash, kind == KIND_RETRY);
+	if (!table->head->active)
+		return choice;
+	index = balance_index(table, p, kind, choice_hash(table, p));
+	choice.diverted = index & DIVERTED;
+	choice.backend = table_backend(table, index & ~DIVERTED);
+	if (!choice.backend || kind == KIND_OTHER)
+		return choice;
+	if (kind != KIND_RETRY && table->head->suspect_count)
+		health_sent(choice.backend->id);
+	if (choice.diverted) {
+		count(SS_LB_syn_diverted);
+		load_sent(choice.backend->id);
+	}
+	return choice;
 }
 
-/* The backend for a SYN with a request: nothing is remembered, but where a second choice went. */
+/* The backend for a SYN with a request: nothing is remembered, but what no hash says. */
 static __always_inline const struct ss_lb_backend *
 balance_asking(const struct table *table, const struct packet *p, enum kind kind)
 {
-	const struct ss_lb_backend *backend = balance_choose(table, p, kind);
+	struct choice choice = balance_choose(table, p, kind);
 	struct ss_lb_flow_key key;
 
-	if (!table->head->flow_id || !backend)
-		return backend;
-	if (kind == KIND_REQUEST) {
+	if (!table->head->flow_id || !choice.backend)
+		return choice.backend;
+	if (kind == KIND_REQUEST && !choice.diverted) {
 		flow_forget(table, p);
-		return backend;
+		return choice.backend;
 	}
 	key = packet_flow_key(table, p);
-	flow_adopt(table, &key, backend, p);
-	return backend;
+	flow_adopt(table, &key, choice.backend, p);
+	return choice.backend;
 }
 
 /*
@@ -271,11 +330,13 @@ balance_staying(const struct table *table, const struct packet *p, enum kind kin
 		flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && flow_goes_on(flow, kind)) {
 		flow_note(flow, p);
+		if (kind == KIND_PLAIN_SYN)
+			count_unanswered(table, flow->backend.id);
 		return &flow->backend;
 	}
 	if (!is_known_by(table, kind))
 		return NULL;
-	backend = balance_choose(table, p, kind);
+	backend = balance_choose(table, p, kind).backend;
 	if (!backend || !table->head->flow_id)
 		return backend;
 	if (kind == KIND_OTHER)
@@ -308,10 +369,10 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
  * The SYN @p begins a connection by nat: its backend and its port are those of w->flow from now on.
  * Returns 0, or the counter that says why there is no such connection, negated.
  */
-static __noinline int nat_begin(const struct table *table, const struct packet *p, enum kind kind,
-				struct nat_work *w)
+static __always_inline int nat_begin(const struct table *table, const struct packet *p,
+				     enum kind kind, struct nat_work *w)
 {
-	const struct ss_lb_backend *backend = balance_choose(table, p, kind);
+	const struct ss_lb_backend *backend = balance_choose(table, p, kind).backend;
 
 	if (!backend)
 		return -SS_LB_drop_no_backend;
@@ -330,8 +391,8 @@ static __noinline int nat_begin(const struct table *table, const struct packet *
 }
 
 /* Finds the connection of @p, or begins it: w->flow. Returns 0, or a counter, negated. */
-static __noinline int nat_flow(const struct table *table, const struct packet *p, enum kind kind,
-			       struct nat_work *w)
+static __always_inline int nat_flow(const struct table *table, const struct packet *p,
+				    enum kind kind, struct nat_work *w)
 {
 	struct ss_lb_flow *known;
 
@@ -340,6 +401,8 @@ static __noinline int nat_flow(const struct table *table, const struct packet *p
 	known = bpf_map_lookup_elem(&flows, &w->key);
 	if (known && known->nat_port && flow_goes_on(known, kind)) {
 		flow_note(known, p);
+		if (kind == KIND_PLAIN_SYN)
+			count_unanswered(table, known->backend.id);
 		w->flow = *known;
 		return 0;
 	}

@@ -178,6 +178,18 @@ struct {
 	__type(value, __u32);
 } choices SEC(".maps");
 
+/*
+ * By backend id: what decides whether it gets new connections, for backends of services that want that.
+ * User space writes new ones and deletes them; written by the program.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SS_LB_IDS);
+	__type(key, __u32);
+	__type(value, struct ss_lb_health);
+} health SEC(".maps");
+
 /* How many SYNs each source prefix may send. User space writes, every SYN reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

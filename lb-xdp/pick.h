@@ -292,26 +292,26 @@ static __noinline __u32 first_choice(const struct table *table, __u64 hash)
 }
 
 /*
- * The backend for a packet of @hash out of @table; NULL if none takes connections. With @second,
- * another than the one that it would get otherwise, if there is one. A switch, since a call through
- * a pointer costs more than all the rest.
+ * The index of the backend for a packet of @hash out of @table, which has some. With @second, another
+ * than the one that it would get otherwise, if there is one. A switch, since a call through a pointer
+ * costs more than all the rest.
  */
-static __always_inline const struct ss_lb_backend *pick(const struct table *table, __u64 hash,
-							int second)
+static __always_inline __u32 pick_index(const struct table *table, __u64 hash, int second)
 {
-	__u32 index = 0;
-
-	if (!table->head->active)
-		return NULL;
 	switch (table->head->scheduler) {
-#define CHOOSE(id, name, hashed, choose, fill)                \
-	case SS_SCHED_##id:                                   \
-		index = choose_##choose(table, hash, second); \
-		break;
+#define CHOOSE(id, name, hashed, choose, fill) \
+	case SS_SCHED_##id:                    \
+		return choose_##choose(table, hash, second);
 		SS_SCHEDULERS(CHOOSE)
 #undef CHOOSE
 	}
-	return table_backend(table, index);
+	return 0;
+}
+
+/* The backend for a packet of @hash; NULL if none takes connections. */
+static __always_inline const struct ss_lb_backend *pick(const struct table *table, __u64 hash)
+{
+	return table->head->active ? table_backend(table, pick_index(table, hash, 0)) : NULL;
 }
 
 #endif

@@ -50,7 +50,7 @@ static __noinline const struct ss_lb_backend *udp_backend(const struct table *ta
 	backend = table->head->flow_id ? udp_known(&key) : NULL;
 	if (backend)
 		return backend;
-	backend = pick(table, choice_hash(table, p), 0);
+	backend = pick(table, choice_hash(table, p));
 	if (backend && table->head->flow_id)
 		flow_write(&key, backend, 0, SS_LB_FLOW_UDP);
 	return backend;

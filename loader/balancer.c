@@ -18,7 +18,8 @@ void balancer_maps_close(struct lb_maps *maps)
 {
 	int *fds[] = { &maps->services, &maps->tables[0], &maps->tables[1], &maps->backend_cpu,
 		       &maps->counters, &maps->reporters, &maps->loads,	    &maps->report_rules,
-		       &maps->rules,	&maps->quic_ids,  &maps->syn_limit, &maps->flows };
+		       &maps->rules,	&maps->quic_ids,  &maps->syn_limit, &maps->flows,
+		       &maps->health };
 
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)
@@ -41,11 +42,13 @@ int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct erro
 		.quic_ids = pins_get(pins, "quic_ids"),
 		.syn_limit = pins_get(pins, "syn_limit"),
 		.flows = pins_get(pins, "flows"),
+		.health = pins_get(pins, "health"),
 	};
 
 	if (maps.services < 0 || maps.tables[0] < 0 || maps.tables[1] < 0 || maps.backend_cpu < 0 ||
 	    maps.counters < 0 || maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0 ||
-	    maps.rules < 0 || maps.quic_ids < 0 || maps.syn_limit < 0 || maps.flows < 0) {
+	    maps.rules < 0 || maps.quic_ids < 0 || maps.syn_limit < 0 || maps.flows < 0 ||
+	    maps.health < 0) {
 		balancer_maps_close(&maps);
 		return error_set(
 			err, -ENOENT,

@@ -13,6 +13,7 @@
 #include "config.h"
 #include "hex.h"
 #include "lb_flows.h"
+#include "lb_health.h"
 #include "lb_limit.h"
 #include "lb_table.h"
 #include "map_sync.h"
@@ -96,6 +97,22 @@ static json_t *left_json(const struct lb_left *left)
 			 left->connections ? json_integer(left->quiet) : json_null());
 }
 
+/* Null: it gets all the connections that are its. */
+static json_t *health_json(const struct lb_maps *maps, const struct ss_lb_head *head, uint32_t id)
+{
+	struct ss_lb_health h;
+	enum lb_condition condition;
+	unsigned seconds;
+
+	lb_health_read(maps, id, &h);
+	condition = lb_health_condition(&h, head, &seconds);
+	if (condition == LB_CONDITION_GOOD && !h.holds)
+		return json_null();
+	return json_pack("{s:s, s:I, s:I, s:I, s:I}", "condition", lb_condition_name(condition),
+			 "seconds", (json_int_t)seconds, "held", (json_int_t)h.holds, "syns",
+			 (json_int_t)h.held_syns, "unanswered", (json_int_t)h.held_unanswered);
+}
+
 static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *table, unsigned i,
 			    const struct lb_left *left)
 {
@@ -107,12 +124,14 @@ static json_t *backend_json(const struct lb_maps *maps, const struct lb_table *t
 	json_t *item;
 
 	(void)lb_backend_read(maps, table->backend[i].id, &sum);
-	item = json_pack("{s:s, s:o, s:i, s:s, s:o, s:o, s:I, s:I, s:I, s:I}", "name", info->name,
-			 "address", json_endpoint(&table->backend[i].endpoint), "weight",
-			 (int)table->backend[i].weight, "state", backend_state_name(info->state),
-			 "open", known ? json_integer(load.open) : json_null(), "left",
-			 left_json(&left[table->backend[i].id]), "syns", (json_int_t)sum.syns,
-			 "retries", (json_int_t)sum.retries, "unanswered",
+	item = json_pack("{s:s, s:o, s:i, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "name",
+			 info->name, "address", json_endpoint(&table->backend[i].endpoint),
+			 "weight", (int)table->backend[i].weight, "state",
+			 backend_state_name(info->state), "open",
+			 known ? json_integer(load.open) : json_null(), "left",
+			 left_json(&left[table->backend[i].id]), "health",
+			 health_json(maps, table->head, table->backend[i].id), "syns",
+			 (json_int_t)sum.syns, "retries", (json_int_t)sum.retries, "unanswered",
 			 (json_int_t)sum.unanswered, "others", (json_int_t)sum.others);
 	if (table->head->quic_id_len)
 		json_object_set_new(
@@ -184,6 +203,25 @@ static void left_print(const char *name, const json_t *left)
 	printf("\n");
 }
 
+/* What @health says of backend @name, as in health_json(). */
+static void health_print(const char *name, const json_t *health)
+{
+	json_int_t seconds, held, syns, unanswered;
+	const char *condition;
+
+	if (json_unpack((json_t *)health, "{s:s, s:I, s:I, s:I, s:I}", "condition", &condition,
+			"seconds", &seconds, "held", &held, "syns", &syns, "unanswered",
+			&unanswered))
+		return;
+	printf("          %s: %s", name, condition);
+	if (seconds)
+		printf(" for %lld s", seconds);
+	if (held)
+		printf("; held %lld times, last since %lld of %lld SYNs came again", held,
+		       unanswered, syns);
+	printf("\n");
+}
+
 static void service_print(const json_t *service)
 {
 	const char *name, *vip, *protocol, *scheduler, *method, *address, *state;
@@ -210,6 +248,7 @@ static void service_print(const json_t *service)
 		       address, weight, state, json_is_null(known) ? "-" : open, syns, retries,
 		       unanswered, others);
 		left_print(name, json_object_get(item, "left"));
+		health_print(name, json_object_get(item, "health"));
 	}
 }
 

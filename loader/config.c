@@ -558,6 +558,44 @@ static int udp_check(const struct place *at, const struct service_config *servic
 	return 0;
 }
 
+static int suspect_convert(const struct place *at, const struct raw_suspect *raw,
+			   struct suspect_config *out)
+{
+	int ret;
+
+	if (!raw)
+		return 0;
+	out->share = CONFIG_SUSPECT_SHARE_DEFAULT;
+	out->hold = CONFIG_SUSPECT_HOLD_DEFAULT;
+	ret = number_convert(AT_KEY(at, "unanswered"), raw->unanswered, 1, 65535, &out->count);
+	if (!ret)
+		ret = number_convert(AT_KEY(at, "share"), raw->share, 1, 100, &out->share);
+	return ret ? ret : number_convert(AT_KEY(at, "hold"), raw->hold, 2, 3600, &out->hold);
+}
+
+/* What sends SYNs elsewhere than the scheduler would. */
+static int diverting_convert(const struct place *at, const struct raw_service *raw,
+			     struct service_config *out)
+{
+	const struct place *suspect = AT_KEY(at, "suspect");
+	int ret = suspect_convert(suspect, raw->suspect, &out->suspect);
+
+	if (!ret)
+		ret = number_convert(AT_KEY(at, "slow_start"), raw->slow_start, 0, 3600,
+				     &out->slow_start);
+	if (ret)
+		return ret;
+	if (out->vip.protocol && (out->suspect.count || out->slow_start))
+		return fail_at(AT_KEY(at, "protocol"), "tcp", "suspect and slow_start go by SYNs");
+	if (!out->flow_table && (out->suspect.count || out->slow_start))
+		return fail_at(AT_KEY(at, "flow_table"), "yes",
+			       "a SYN that does not go where its hash says has to be remembered");
+	if (out->suspect.count && out->scheduler == SS_SCHED_ROUND_ROBIN)
+		return fail_at(suspect, "another scheduler than round-robin",
+			       "who got a SYN first is not known");
+	return 0;
+}
+
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
@@ -610,7 +648,8 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 		return fail_at(AT_KEY(at, "flow_table"),
 			       "yes, or a scheduler that finds a connection's server by a hash",
 			       "packets behind a SYN would not be forwarded");
-	return backends_convert(AT_KEY(at, "backends"), raw, out);
+	ret = diverting_convert(at, raw, out);
+	return ret ? ret : backends_convert(AT_KEY(at, "backends"), raw, out);
 }
 
 /* The addresses that outer headers come from: at most one for each IP version. */

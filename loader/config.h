@@ -19,6 +19,8 @@
 #define CONFIG_WEIGHT_MAX 65535
 #define CONFIG_REPORT_MS_DEFAULT 1000
 #define CONFIG_SYN_RATE_MAX 1000000
+#define CONFIG_SUSPECT_SHARE_DEFAULT 50
+#define CONFIG_SUSPECT_HOLD_DEFAULT 10
 #define CONFIG_SYN_PREFIX4_DEFAULT 24
 #define CONFIG_SYN_PREFIX6_DEFAULT 56
 
@@ -79,6 +81,13 @@ struct backend_config {
 	uint8_t quic_id[SS_LB_QUIC_ID]; /* key "quic_id", and zeroes */
 };
 
+/* Of a service: when unanswered SYNs make a backend suspect, so that it gets no new connections. */
+struct suspect_config {
+	unsigned count; /* of them, in 10 to 20 seconds; 0: never */
+	unsigned share; /* percent of its SYNs */
+	unsigned hold; /* seconds */
+};
+
 struct service_config {
 	char name[SS_LB_NAME_LEN];
 	struct ss_endpoint vip; /* with the key "protocol": tcp (default), udp */
@@ -88,6 +97,8 @@ struct service_config {
 	bool fail_open; /* key "fail_open": yes, no (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	unsigned quic_id_len; /* key "quic_id_length"; 0: connection ids tell nothing (default) */
+	struct suspect_config suspect;
+	unsigned slow_start; /* seconds; 0: none */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
 	struct backend_config *backends;
 	unsigned backends_count;

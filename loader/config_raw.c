@@ -86,6 +86,13 @@ static const cyaml_schema_value_t schema_backend = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_backend, backend_keys),
 };
 
+static const cyaml_schema_field_t suspect_keys[] = {
+	KEY_TEXT(struct raw_suspect, unanswered, 0),
+	KEY_TEXT(struct raw_suspect, share, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_suspect, hold, OPTIONAL_TEXT),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, name, 0),
 	KEY_TEXT(struct raw_service, vip, 0),
@@ -96,6 +103,8 @@ static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, slots, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, fail_open, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, quic_id_length, OPTIONAL_TEXT),
+	KEY_MAPPING(struct raw_service, suspect, suspect_keys),
+	KEY_TEXT(struct raw_service, slow_start, OPTIONAL_TEXT),
 	KEY_MAPPINGS(struct raw_service, backends, &schema_backend, SS_LB_SERVICE_BACKENDS),
 	CYAML_FIELD_END,
 };

@@ -49,6 +49,12 @@ struct raw_backend {
 	char *quic_id;
 };
 
+struct raw_suspect {
+	char *unanswered;
+	char *share;
+	char *hold;
+};
+
 struct raw_service {
 	char *name;
 	char *vip;
@@ -59,6 +65,8 @@ struct raw_service {
 	char *slots;
 	char *fail_open;
 	char *quic_id_length;
+	struct raw_suspect *suspect;
+	char *slow_start;
 	struct raw_backend *backends;
 	unsigned backends_count;
 };

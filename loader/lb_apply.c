@@ -18,6 +18,7 @@
 
 #include "backend_ids.h"
 #include "endpoint_map.h"
+#include "lb_health.h"
 #include "lb_quic.h"
 #include "lb_reporters.h"
 #include "workers.h"
@@ -218,11 +219,14 @@ static int service_installed(const struct lb_maps *maps, const struct wanted *w)
 	if (!err)
 		err = lb_quic_ids_add(maps, w->config, w->index, w->ids);
 	if (!err)
+		err = lb_health_apply(maps, w->config, w->ids, w->old);
+	if (!err)
 		err = service_announce(maps, w);
 	if (err || !w->old)
 		return err;
 	lb_quic_ids_remove(maps, w->old, w->config);
-	return lb_reporters_remove(maps, w->old, w->stays);
+	err = lb_health_forget(maps, w->config, w->old, w->stays);
+	return err ? err : lb_reporters_remove(maps, w->old, w->stays);
 }
 
 /* Puts those of the @n tables from @w on that are new, of one size, into the kernel's map of them. */
@@ -324,6 +328,8 @@ static int services_hide(const struct apply *a)
 			continue;
 		err = lb_reporters_remove(a->maps, &a->old.item[i], NULL);
 		lb_quic_ids_remove(a->maps, &a->old.item[i], NULL);
+		if (!err)
+			err = lb_health_forget(a->maps, NULL, &a->old.item[i], NULL);
 		(void)bpf_map_delete_elem(a->maps->services, vip);
 		if (endpoint_map_find(&kept, any_port(vip, &key)) < 0)
 			(void)bpf_map_delete_elem(a->maps->services, &key);

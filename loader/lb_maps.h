@@ -23,6 +23,7 @@ struct lb_maps {
 	int quic_ids;
 	int syn_limit;
 	int flows;
+	int health;
 };
 
 /* One service as it stands in the kernel. */

@@ -162,6 +162,10 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 		.source = service->source,
 		.fail_open = service->fail_open,
 		.quic_id_len = service->quic_id_len,
+		.slow_start = service->slow_start,
+		.suspect_count = service->suspect.count,
+		.suspect_share = service->suspect.share,
+		.suspect_hold = service->suspect.hold,
 	};
 }
 
@@ -189,6 +193,11 @@ static bool backend_is(const struct lb_table *table, uint32_t at, const struct b
 	return ss_endpoint_equal(&backend->endpoint, &b->address) && backend->weight == b->weight &&
 	       table->info[at].state == b->state && !strcmp(table->info[at].name, b->name) &&
 	       !memcmp(table->info[at].quic_id, b->quic_id, SS_LB_QUIC_ID);
+}
+
+bool lb_backend_active(const struct service_config *service, unsigned i)
+{
+	return is_active(&service->backends[i], state_that_serves(service));
 }
 
 bool lb_table_is(const struct lb_table *table, const struct service_config *service)
@@ -225,6 +234,9 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 		.flow_table = table->head->flow_id != 0,
 		.fail_open = table->head->fail_open,
 		.quic_id_len = table->head->quic_id_len,
+		.slow_start = table->head->slow_start,
+		.suspect = { table->head->suspect_count, table->head->suspect_share,
+			     table->head->suspect_hold },
 		.backends_count = table->head->backends,
 	};
 

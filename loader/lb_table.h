@@ -50,6 +50,9 @@ bool lb_table_is(const struct lb_table *table, const struct service_config *serv
 int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *vip,
 		       struct service_config *out);
 
+/* Does backend @i of @service take new connections? */
+bool lb_backend_active(const struct service_config *service, unsigned i);
+
 /* What tells the backend at @endpoint from another one with its id (ss_lb_backend.owner). */
 uint32_t lb_backend_owner(const struct ss_endpoint *endpoint);
 

@@ -25,7 +25,8 @@
 			   .rules = bpf_map__fd((skel)->maps.rules),               \
 			   .quic_ids = bpf_map__fd((skel)->maps.quic_ids),         \
 			   .syn_limit = bpf_map__fd((skel)->maps.syn_limit),       \
-			   .flows = bpf_map__fd((skel)->maps.flows) })
+			   .flows = bpf_map__fd((skel)->maps.flows),               \
+			   .health = bpf_map__fd((skel)->maps.health) })
 
 /*
  * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
  * Which SYNs come in, and which backend gets them where the scheduler's choice is not the last word,
- * packet in, packet out: the limit by source prefix; and what
+ * packet in, packet out: the limit by source prefix; backends
+ * that are held since SYNs came again, or have just come up; and what
  * the flow table says of connections that are left.
  */
 #include <setjmp.h>
@@ -22,6 +23,7 @@
 #include "address.h"
 #include "balancer_run.h"
 #include "lb_flows.h"
+#include "lb_health.h"
 #include "lb_limit.h"
 #include "lb_maps.h"
 #include "lb_table.h"
@@ -400,9 +402,318 @@ static void left_of_whom(void **state)
 	assert_int_equal(left.connections, 0);
 }
 
+/* --- backends that do not answer, and that have just come up ---------------------------------------- */
+
+static const struct suspect_config suspect = { 5, 50, 10 };
+
+/* Services at WEB4 and WEB6 with the backends of the set bits of @up, the others of three are down. */
+static void diverting_apply(enum ss_scheduler scheduler, unsigned up, unsigned slow_start,
+			    const struct suspect_config *suspects)
+{
+	struct service_config services[2];
+
+	for (int i = 0; i < 2; i++) {
+		service_fill(&services[i], vips[i], scheduler, 3);
+		services[i].method = SS_METHOD_IPIP;
+		services[i].flow_table = true;
+		services[i].slow_start = slow_start;
+		if (suspects)
+			services[i].suspect = *suspects;
+		for (int b = 0; b < 3; b++)
+			services[i].backends[b].state =
+				up >> b & 1 ? SS_BACKEND_UP : SS_BACKEND_DOWN;
+	}
+	services_apply(services, 2);
+	for (int i = 0; i < 2; i++)
+		free(services[i].backends);
+	hops_fill();
+}
+
+static void diverting_begin(enum ss_scheduler scheduler, unsigned up, unsigned slow_start,
+			    const struct suspect_config *suspects)
+{
+	services_apply(NULL, 0);
+	map_clear(bpf_map__fd(skel->maps.flows));
+	diverting_apply(scheduler, up, slow_start, suspects);
+}
+
+static struct ss_lb_health health_of(const char *vip, unsigned n)
+{
+	struct ss_lb_health h;
+
+	lb_health_read(&maps, backend_id(vip, n), &h);
+	return h;
+}
+
+/* As if @seconds had gone by for backend number @n. */
+static void health_wait(const char *vip, unsigned n, unsigned seconds)
+{
+	struct ss_lb_health h = health_of(vip, n);
+	__u64 ns = seconds * 1000000000ULL;
+	int id = backend_id(vip, n);
+
+	h.up_since -= h.up_since ? ns : 0;
+	h.window_end -= h.window_end ? ns : 0;
+	h.held_until -= h.held_until ? ns : 0;
+	assert_int_equal(bpf_map_update_elem(maps.health, &id, &h, BPF_EXIST), 0);
+}
+
+/* No SYN has been counted for it lately. */
+static void health_uncount(const char *vip, unsigned n)
+{
+	struct ss_lb_health h = health_of(vip, n);
+	int id = backend_id(vip, n);
+
+	h.syns = h.unanswered = h.syns_before = h.unanswered_before = 0;
+	assert_int_equal(bpf_map_update_elem(maps.health, &id, &h, BPF_EXIST), 0);
+}
+
+/* A packet of @flow; the backend that it gets. */
+static unsigned sent_to(const char *vip, unsigned flow, const char *flags, bool retry)
+{
+	struct packet_buf in, out;
+
+	flow_packet(vip, flow, flags, retry, &in);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	return out.bytes[out.l3 + (vip[0] == '[' ? 39 : 19)];
+}
+
+/* Number @n from @from on of the flows whose SYN backend 1 gets by the scheduler; with nobody held. */
+static unsigned flow_of_first(const char *vip, unsigned from)
+{
+	while (sent_to(vip, from, "A", false) != 1)
+		from++;
+	return from;
+}
+
+/* Which backends get the SYNs of the flows from @from on: counts. */
+static void shares_of(const char *vip, const char *flags, unsigned from, unsigned n,
+		      unsigned got[4])
+{
+	memset(got, 0, 4 * sizeof(*got));
+	for (unsigned flow = from; flow < from + n; flow++)
+		got[sent_to(vip, flow, flags, false)]++;
+}
+
+/* SYNs with a request, or without, to backend 1, of which the first @again come again. */
+static void first_does_not_answer(const char *vip, const char *flags, unsigned n, unsigned again)
+{
+	unsigned flow = 0;
+	bool plain = strcmp(flags, "S");
+
+	for (unsigned i = 0; i < n; i++, flow++) {
+		while (sent_to(vip, flow, flags, false) != 1)
+			assert_true(++flow < 60000);
+		if (i < again)
+			sent_to(vip, flow, flags, !plain);
+	}
+}
+
+static const char *const syns[] = { "S", "SP" };
+
+/* One that leaves enough SYNs without an answer gets none for a while; its connections go on. */
+static void suspect_is_held(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		const char *vip = vips[i & 1], *flags = syns[i >> 1];
+		unsigned got[4], known;
+
+		diverting_begin(SS_SCHED_MAGLEV, 7, 0, &suspect);
+		known = flow_of_first(vip, 50000);
+		first_does_not_answer(vip, flags, 4, 4);
+		assert_int_equal(health_of(vip, 1).holds, 0);
+		first_does_not_answer(vip, flags, 1, 1);
+		assert_int_equal(health_of(vip, 1).holds, 1);
+		shares_of(vip, flags, 10000, 600, got);
+		assert_int_equal(got[1], 0);
+		assert_in_range(got[2], 230, 370); /* what it does not get is shared */
+		assert_int_equal(sent_to(vip, known, "A", false), 1);
+		/* packets behind a diverted SYN follow it */
+		for (unsigned flow = 10000; flow < 10100; flow++)
+			assert_int_not_equal(sent_to(vip, flow, "A", false), 1);
+		assert_int_equal(health_of(vips[!(i & 1)], 1).holds, 0);
+	}
+}
+
+/* A part of many SYNs is not enough; nor is anything if it is not configured. */
+static void suspect_by_share(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		const char *vip = vips[i & 1], *flags = syns[i >> 1];
+
+		diverting_begin(SS_SCHED_MAGLEV, 7, 0, &suspect);
+		first_does_not_answer(vip, flags, 40, 0);
+		map_clear(bpf_map__fd(skel->maps.flows));
+		first_does_not_answer(vip, flags, 19, 19);
+		assert_int_equal(health_of(vip, 1).holds, 0);
+		/* those of the window before still count, those of another do not */
+		health_wait(vip, 1, 11);
+		map_clear(bpf_map__fd(skel->maps.flows));
+		first_does_not_answer(vip, flags, 6, 6);
+		assert_int_equal(health_of(vip, 1).holds, 0);
+		health_wait(vip, 1, 100);
+		map_clear(bpf_map__fd(skel->maps.flows));
+		first_does_not_answer(vip, flags, 5, 5);
+		assert_int_equal(health_of(vip, 1).holds, 1);
+		diverting_begin(SS_SCHED_MAGLEV, 7, 0, NULL);
+		first_does_not_answer(vip, flags, 50, 50);
+		assert_int_equal(health_of(vip, 1).holds, 0);
+	}
+}
+
+/* After the hold every eighth SYN tries; one without an answer prolongs it, a good window ends it. */
+static void suspect_is_tried(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		const char *vip = vips[i];
+		unsigned got[4], flow = 20000;
+
+		diverting_begin(SS_SCHED_MAGLEV, 1, 0, &suspect);
+		diverting_apply(SS_SCHED_MAGLEV, 7, 0, &suspect);
+		first_does_not_answer(vip, "S", 5, 5);
+		health_wait(vip, 1, 11);
+		shares_of(vip, "S", 10000, 2400, got);
+		assert_in_range(got[1], 70, 170); /* it is looked at for others' SYNs, too */
+		health_wait(vip, 1, 9);
+		while (sent_to(vip, flow, "S", false) != 1)
+			assert_true(++flow < 60000);
+		health_wait(vip, 1, 11);
+		diverting_apply(SS_SCHED_MAGLEV, 7, 0, &suspect);
+		shares_of(vip, "S", 30000, 100, got);
+		shares_of(vip, "S", 30100, 600, got);
+		assert_in_range(got[1], 150, 250); /* passed */
+
+		health_uncount(vip, 1);
+		first_does_not_answer(vip, "S", 5, 5);
+		assert_int_equal(health_of(vip, 1).holds, 2);
+		health_wait(vip, 1, 11); /* the second takes longer */
+		shares_of(vip, "S", 40000, 600, got);
+		assert_int_equal(got[1], 0);
+		health_wait(vip, 1, 10);
+		map_clear(bpf_map__fd(skel->maps.flows));
+		first_does_not_answer(vip, "S", 1, 1);
+		assert_int_equal(health_of(vip, 1).holds, 3);
+	}
+}
+
+/* If nobody is left, everybody is. */
+static void suspects_all(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		unsigned got[4];
+
+		diverting_begin(SS_SCHED_MAGLEV, 7, 0, &suspect);
+		for (unsigned flow = 0; flow < 2000; flow++) {
+			sent_to(vips[i], flow, "S", false);
+			sent_to(vips[i], flow, "S", true);
+		}
+		for (unsigned n = 1; n <= 3; n++)
+			assert_int_equal(health_of(vips[i], n).holds, 1);
+		shares_of(vips[i], "S", 10000, 600, got);
+		for (unsigned n = 1; n <= 3; n++)
+			assert_in_range(got[n], 150, 250);
+	}
+}
+
+/* A SYN that was diverted and comes again goes to a third; its second choice is told to be silent. */
+static void diverted_again(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		unsigned flow = flow_of_first(vips[i], 1000), got;
+		struct ss_lb_health before[4], after[4];
+
+		diverting_begin(SS_SCHED_MAGLEV, 7, 0, &suspect);
+		first_does_not_answer(vips[i], "S", 5, 5);
+		for (int n = 0; n < 100; n++, flow = flow_of_first(vips[i], flow + 1)) {
+			map_clear(bpf_map__fd(skel->maps.flows));
+			got = sent_to(vips[i], flow, "S", false);
+			assert_int_not_equal(got, 1);
+			for (unsigned b = 1; b <= 3; b++)
+				before[b] = health_of(vips[i], b);
+			assert_int_not_equal(sent_to(vips[i], flow, "S", true), got);
+			for (unsigned b = 1; b <= 3; b++)
+				after[b] = health_of(vips[i], b);
+			assert_int_equal(after[got].unanswered + after[got].holds * 1000,
+					 before[got].unanswered + before[got].holds * 1000 + 1);
+			health_wait(vips[i], got, 100);
+		}
+	}
+}
+
+/* What a backend gets of 3000 SYNs, so many seconds after it has come up, of 100. */
+static const struct slow_row {
+	unsigned seconds;
+	unsigned percent; /* of its share */
+} slow_rows[] = { { 0, 6 }, { 5, 6 }, { 25, 25 }, { 50, 50 }, { 75, 75 }, { 101, 100 } };
+
+static void slow_start_grows(void **state)
+{
+	static const enum ss_scheduler schedulers[] = { SS_SCHED_MAGLEV, SS_SCHED_RANDOM,
+							SS_SCHED_ROUND_ROBIN };
+
+	(void)state;
+	for (int i = 0; i < 12; i++) {
+		const char *vip = vips[i & 1], *flags = syns[i >> 1 & 1];
+
+		diverting_begin(schedulers[i >> 2], 6, 100, NULL);
+		diverting_apply(schedulers[i >> 2], 7, 100, NULL);
+		for (size_t row = 0; row < ROWS(slow_rows); row++) {
+			unsigned got[4], expected = slow_rows[row].percent * 10;
+
+			map_clear(bpf_map__fd(skel->maps.flows));
+			health_wait(vip, 1,
+				    slow_rows[row].seconds -
+					    (row ? slow_rows[row - 1].seconds : 0));
+			shares_of(vip, flags, 0, 3000, got);
+			if (abs((int)got[1] - (int)expected) > 30 + (int)expected / 15)
+				row_failed(vip, "%s, %u seconds: %u SYNs, not %u", flags,
+					   slow_rows[row].seconds, got[1], expected);
+			if (abs((int)got[2] - (int)got[3]) > 250)
+				row_failed(vip, "the others: %u and %u", got[2], got[3]);
+		}
+	}
+	rows_done();
+}
+
+/* None for a service that is new, or had no other backends, or when only a weight or name changes. */
+static void slow_start_of_whom(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		unsigned got[4];
+
+		diverting_begin(SS_SCHED_MAGLEV, 7, 100, NULL);
+		shares_of(vips[i], "S", 0, 300, got);
+		assert_in_range(got[1], 70, 130);
+		diverting_begin(SS_SCHED_MAGLEV, 0, 100, NULL);
+		diverting_apply(SS_SCHED_MAGLEV, 1, 100, NULL);
+		assert_int_equal(health_of(vips[i], 1).up_since, 0);
+		diverting_apply(SS_SCHED_MAGLEV, 3, 100, NULL);
+		assert_int_equal(health_of(vips[i], 1).up_since, 0);
+		assert_true(health_of(vips[i], 2).up_since > 0);
+		health_wait(vips[i], 2, 101);
+		diverting_apply(SS_SCHED_MAGLEV, 7, 100, &suspect);
+		assert_true(health_of(vips[i], 3).up_since > health_of(vips[i], 2).up_since);
+		diverting_apply(SS_SCHED_MAGLEV, 7, 0, NULL);
+		assert_int_equal(map_count(maps.health), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(suspect_is_held),
+		cmocka_unit_test(suspect_by_share),
+		cmocka_unit_test(suspect_is_tried),
+		cmocka_unit_test(suspects_all),
+		cmocka_unit_test(diverted_again),
+		cmocka_unit_test(slow_start_grows),
+		cmocka_unit_test(slow_start_of_whom),
 		cmocka_unit_test(left_for_how_long),
 		cmocka_unit_test(left_of_many),
 		cmocka_unit_test(left_of_udp),

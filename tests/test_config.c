@@ -148,6 +148,31 @@ static void syn_limits(void **state)
 	config_free(c);
 }
 
+static void suspects_and_slow_start(void **state)
+{
+	struct config *c = good("balancer: {interfaces: [eth0]}\n"
+				"services:\n"
+				"  - name: a\n"
+				"    vip: 10.99.0.1:1\n"
+				"    suspect: {unanswered: 7, share: 80, hold: 60}\n"
+				"    slow_start: 30\n"
+				"  - {name: b, vip: \"10.99.0.1:2\", suspect: {unanswered: 1}}\n"
+				"  - {name: c, vip: \"10.99.0.1:3\"}\n");
+	const struct service_config *s = c->balancer->services;
+
+	(void)state;
+	assert_int_equal(s[0].suspect.count, 7);
+	assert_int_equal(s[0].suspect.share, 80);
+	assert_int_equal(s[0].suspect.hold, 60);
+	assert_int_equal(s[0].slow_start, 30);
+	assert_int_equal(s[1].suspect.count, 1);
+	assert_int_equal(s[1].suspect.share, 50);
+	assert_int_equal(s[1].suspect.hold, 10);
+	assert_int_equal(s[2].suspect.count, 0);
+	assert_int_equal(s[2].slow_start, 0);
+	config_free(c);
+}
+
 static void every_scheduler(void **state)
 {
 	static const char *const names[] = { "maglev",	    "round-robin",	 "random",
@@ -414,7 +439,8 @@ static const struct {
 	  "fragments, syn_limit" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, protocol, scheduler, "
-	  "method, flow_table, slots, fail_open, quic_id_length, backends" },
+	  "method, flow_table, slots, fail_open, quic_id_length, suspect, "
+	  "slow_start, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
 	  "state, quic_id" },
@@ -642,6 +668,27 @@ static const struct {
 	  "or a scheduler that finds a connection's server by a hash" },
 	{ "nat without a table", LB WEB "  method: nat\n  flow_table: no\n",
 	  "f:6: services[0].flow_table: address translation without a table; expected yes" },
+	{ "nobody is suspect for nothing", LB WEB "  suspect: {unanswered: 0}\n",
+	  "f:5: services[0].suspect.unanswered: 0 is out of range; expected a number of SYNs, 1 to "
+	  "65535" },
+	{ "suspects without a count", LB WEB "  suspect: {hold: 5}\n",
+	  "f:5: services[0].suspect.unanswered: missing; expected a number of SYNs, 1 to 65535" },
+	{ "held too briefly", LB WEB "  suspect: {unanswered: 5, hold: 1}\n",
+	  "f:5: services[0].suspect.hold: 1 is out of range; expected seconds, 2 to 3600" },
+	{ "suspects without a table", LB WEB "  suspect: {unanswered: 5}\n  flow_table: no\n",
+	  "f:6: services[0].flow_table: a SYN that does not go where its hash says has to be "
+	  "remembered; expected yes" },
+	{ "slow start without a table", LB WEB "  slow_start: 5\n  flow_table: no\n",
+	  "f:6: services[0].flow_table: a SYN that does not go where its hash says has to be "
+	  "remembered; expected yes" },
+	{ "UDP has no SYNs", LB WEB "  protocol: udp\n  method: ipip\n  slow_start: 5\n",
+	  "f:5: services[0].protocol: suspect and slow_start go by SYNs; expected tcp" },
+	{ "suspects in turn", LB WEB "  scheduler: round-robin\n  suspect: {unanswered: 5}\n",
+	  "f:6: services[0].suspect: who got a SYN first is not known; expected another scheduler "
+	  "than "
+	  "round-robin" },
+	{ "slow start of hours", LB WEB "  slow_start: 3601\n",
+	  "f:5: services[0].slow_start: 3601 is out of range; expected seconds, 0 to 3600" },
 	{ "unknown fail_open", LB WEB "  fail_open: 1\n",
 	  "f:5: services[0].fail_open: unknown value '1'; expected yes or no" },
 	{ "bad source", "balancer:\n  interfaces: [a]\n  source: [lo]\n",
@@ -859,6 +906,7 @@ int main(void)
 		cmocka_unit_test(reports_of_the_manual),
 		cmocka_unit_test(udp_of_the_manual),
 		cmocka_unit_test(syn_limits),
+		cmocka_unit_test(suspects_and_slow_start),
 		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(good_forms),

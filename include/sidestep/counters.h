@@ -62,6 +62,8 @@
 	X(syn_forwarded,        "SYNs sent to a backend")                                          \
 	X(syn_plain,            "SYNs without a request, sent by the service's method (included in syn_forwarded)") \
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
+	X(syn_diverted,         "SYNs sent to another backend than the scheduler's, which was held or in its slow start (included in syn_forwarded)") \
+	X(backend_held,         "times that a backend was held: too many SYNs came again")         \
 	X(other_forwarded,      "other packets sent to the backend that the hash names")           \
 	X(udp_forwarded,        "UDP packets sent to a backend")                                   \
 	X(quic_routed,          "UDP packets whose QUIC connection id named their backend (included in udp_forwarded)") \

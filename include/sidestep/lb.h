@@ -132,7 +132,32 @@ struct ss_lb_head {
 	struct ss_addr source; /* of outer headers; the service's IP version */
 	__u32 fail_open; /* 1: if no backend is up, those that are down count as up */
 	__u32 quic_id_len; /* bytes of a server's id in QUIC's connection ids; 0: they tell nothing */
-	__u32 pad[2];
+	__u16 slow_start; /* seconds; 0: none */
+	__u16 suspect_count; /* unanswered SYNs that make a backend suspect; 0: they do not */
+	__u16 suspect_hold; /* for how many seconds it is held then */
+	__u8 suspect_share; /* percent of its SYNs that have to be unanswered for that */
+	__u8 pad;
+};
+
+#define SS_LB_SUSPECT_WINDOW_NS \
+	10000000000ULL /* SYNs of this time and the one before are counted */
+#define SS_LB_SLOW_START_PART 16 /* a slow start begins with a 16th of a backend's share */
+
+/* Per backend, of services that want it: is it one for new connections? */
+struct ss_lb_health {
+	__u64 up_since; /* CLOCK_MONOTONIC_COARSE in ns; 0: there is no slow start */
+	__u64 window_end; /* by the same clock, as all of these times */
+	__u64 held_until; /* 0: it is not held; in the past: it is on trial */
+	__u32 syns; /* in this window, that it got first */
+	__u32 unanswered; /* of those, and of those before */
+	__u32 syns_before; /* in the last window */
+	__u32 unanswered_before;
+	__u32 tries; /* SYNs that it was looked at for in its trial */
+	__u32 strikes; /* how often it was held lately */
+	__u32 holds; /* and since it is known */
+	__u32 held_syns; /* why it was held last: what was counted */
+	__u32 held_unanswered;
+	__u32 pad;
 };
 
 /*
@@ -264,6 +289,7 @@ struct ss_lb_rules {
 _Static_assert(sizeof(struct ss_lb_rules) == 8, "ss_lb_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_quic_key) == 12, "ss_lb_quic_key is a map key");
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");
+_Static_assert(sizeof(struct ss_lb_health) == 64, "one cache line");
 _Static_assert(sizeof(struct ss_lb_syn_limit) == 64, "one cache line");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
