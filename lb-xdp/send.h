@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * Decision -> rewritten: how a packet leaves for the backend that was chosen, and what is counted of that.
+ */
+#ifndef SIDESTEP_LB_SEND_H
+#define SIDESTEP_LB_SEND_H
+
+#include "choose.h"
+#include "encap.h"
+#include "forward.h"
+#include "maps.h"
+#include "parse.h"
+#include "table.h"
+
+static __always_inline int drop(enum ss_lb_counter reason)
+{
+	count(reason);
+	return XDP_DROP;
+}
+
+/* Sends @p on, and turns how it leaves into an XDP action. */
+static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
+					   struct ss_lb_backend_cpu *backend)
+{
+	switch (forward(ctx, p, backend)) {
+	case FORWARD_TX:
+		return XDP_TX;
+	case FORWARD_REDIRECT:
+		return bpf_redirect(backend->ifindex, 0);
+	case FORWARD_STACK:
+		count(SS_LB_stack_forwarded);
+		return XDP_PASS;
+	case FORWARD_NO_ROUTE:
+		return drop(SS_LB_drop_no_route);
+	case FORWARD_NO_FORWARDING:
+		return drop(SS_LB_drop_no_forwarding);
+	case FORWARD_TTL:
+		return drop(SS_LB_drop_ttl);
+	}
+	return XDP_DROP;
+}
+
+/* Counts a packet that was sent to @backend. */
+static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, enum kind kind)
+{
+	if (kind == KIND_OTHER) {
+		count(SS_LB_other_forwarded);
+		backend->others++;
+		return;
+	}
+	count(SS_LB_syn_forwarded);
+	backend->syns++;
+	if (kind == KIND_PLAIN_SYN)
+		count(SS_LB_syn_plain);
+	if (kind == KIND_RETRY) {
+		count(SS_LB_syn_retried);
+		backend->retries++;
+	}
+}
+
+/* A next hop for one packet: for clients, of which there are too many to keep one for each. */
+static __always_inline struct ss_lb_backend_cpu *hop_once(void)
+{
+	__u32 zero = 0;
+	struct ss_lb_backend_cpu *hop = bpf_map_lookup_elem(&hop_once_cpu, &zero);
+
+	if (!hop)
+		return NULL;
+	hop->fresh_until = 0;
+	hop->confirm_at = ~0ULL; /* it is everybody's */
+	return hop;
+}
+
+/* What is kept of @backend, counters and next hop; NULL: nothing can be. */
+static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_lb_backend *backend)
+{
+	struct ss_lb_backend_cpu *state = backend_cpu_of(backend->id);
+
+	if (!state || state->owner == backend->owner)
+		return state;
+	return hop_once(); /* it is gone, but not its connections, and another one has its id */
+}
+
+/* @p goes to @backend in an outer header. */
+static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
+				      const struct table *table,
+				      const struct ss_lb_backend *backend,
+				      struct ss_lb_backend_cpu *hop)
+{
+	struct ss_addr client = packet_client(p);
+	int action;
+
+	if (!decrement_ttl(p))
+		return drop(SS_LB_drop_ttl);
+	if (encapsulate(ctx, p, table->head->method, &table->head->source, &backend->endpoint.addr))
+		return drop(SS_LB_error_helper);
+	action = balance_forward(ctx, p, hop);
+	if (action == XDP_PASS)
+		encap_as_client(p, &table->head->source, &client);
+	return action;
+}
+
+#endif

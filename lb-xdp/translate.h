@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * The method nat, both ways: a packet for a service goes on from a port of the balancer's own address, and
+ * its server's answers come back there (nat.h has the ports).
+ */
+#ifndef SIDESTEP_LB_TRANSLATE_H
+#define SIDESTEP_LB_TRANSLATE_H
+
+#include "choose.h"
+#include "flow.h"
+#include "maps.h"
+#include "nat.h"
+#include "parse.h"
+#include "send.h"
+#include "table.h"
+
+/*
+ * The SYN @p begins a connection by nat: its backend and its port are those of w->flow from now on.
+ * Returns 0, or the counter that says why there is no such connection, negated.
+ */
+static __always_inline int nat_begin(const struct table *table, const struct packet *p,
+				     enum kind kind, struct nat_work *w)
+{
+	const struct ss_lb_backend *backend = balance_choose(table, p, kind).backend;
+
+	if (!backend)
+		return -SS_LB_drop_no_backend;
+	w->nat.client = w->client;
+	w->nat.service = p->dst;
+	w->nat.used = bpf_ktime_get_coarse_ns();
+	w->nat.seen = 0;
+	w->ends.local.addr = table->head->source;
+	w->ends.remote = backend->endpoint;
+	if (nat_take(&w->ends, &w->nat, packet_hash(p)))
+		return -SS_LB_drop_no_port;
+	flow_write(&w->key, backend, w->ends.local.port, 0);
+	w->flow.backend = *backend;
+	w->flow.nat_port = w->ends.local.port;
+	return 0;
+}
+
+/* Finds the connection of @p, or begins it: w->flow. Returns 0, or a counter, negated. */
+static __always_inline int nat_flow(const struct table *table, const struct packet *p,
+				    enum kind kind, struct nat_work *w)
+{
+	struct ss_lb_flow *known;
+
+	w->client = packet_source(p);
+	w->key = packet_flow_key(table, p);
+	known = bpf_map_lookup_elem(&flows, &w->key);
+	if (known && known->nat_port && flow_goes_on(known, kind)) {
+		flow_note(known, p);
+		if (kind == KIND_PLAIN_SYN)
+			count_unanswered(table, known->backend.id);
+		w->flow = *known;
+		return 0;
+	}
+	if (kind == KIND_OTHER)
+		return -SS_LB_drop_no_state;
+	return nat_begin(table, p, kind, w);
+}
+
+/*
+ * A packet to a service whose method is nat. The kernel would forward none from its own address: what it
+ * gets, to find the neighbour by, is a RST from the client, which no server answers.
+ */
+static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const struct table *table,
+				  enum kind kind)
+{
+	struct nat_work *w = nat_work_get();
+	struct ss_lb_backend_cpu *state;
+	int action;
+
+	if (!w)
+		return drop(SS_LB_error_map);
+	action = nat_flow(table, p, kind, w);
+	if (action)
+		return drop(-action);
+	state = backend_state(&w->flow.backend);
+	if (!state)
+		return drop(SS_LB_error_map);
+	w->ends.local.addr = table->head->source;
+	w->ends.local.port = w->flow.nat_port;
+	w->ends.remote = w->flow.backend.endpoint;
+	nat_to_server(p, &w->ends);
+	action = balance_forward(ctx, p, state);
+	if (action == XDP_PASS) {
+		rewrite_source(p, &w->client);
+		make_reset(p->tcp);
+	}
+	if (action != XDP_DROP)
+		count_forwarded(state, kind);
+	return action;
+}
+
+/* A packet to none of the services: a server's answer by nat, or none of ours. */
+static __noinline int balance_return(struct xdp_md *ctx, struct packet *p)
+{
+	struct ss_lb_backend_cpu *hop;
+	int action;
+
+	if (!nats_are_used() || !nat_to_client(p))
+		return XDP_PASS;
+	hop = hop_once();
+	if (!hop)
+		return drop(SS_LB_error_map);
+	action = balance_forward(ctx, p, hop);
+	if (action != XDP_DROP)
+		count(SS_LB_nat_returned);
+	return action;
+}
+
+#endif
