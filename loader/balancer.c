@@ -16,39 +16,30 @@
 
 void balancer_maps_close(struct lb_maps *maps)
 {
-	int *fds[] = { &maps->services, &maps->tables[0], &maps->tables[1], &maps->backend_cpu,
-		       &maps->counters, &maps->reporters, &maps->loads,	    &maps->report_rules,
-		       &maps->rules,	&maps->quic_ids,  &maps->syn_limit, &maps->flows,
-		       &maps->health };
+#define CLOSE(name)                \
+	if (maps->name >= 0)       \
+		close(maps->name); \
+	maps->name = -1;
+	LB_MAPS(CLOSE)
+#undef CLOSE
+}
 
-	for (unsigned i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-		*fds[i] = -1;
-	}
+static bool all_open(const struct lb_maps *maps)
+{
+#define AND_OPEN(name) &&maps->name >= 0
+	return true LB_MAPS(AND_OPEN);
+#undef AND_OPEN
 }
 
 int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct error *err)
 {
 	struct lb_maps maps = {
-		.services = pins_get(pins, "services"),
-		.tables = { pins_get(pins, "small_tables"), pins_get(pins, "large_tables") },
-		.backend_cpu = pins_get(pins, "backend_cpu"),
-		.counters = pins_get(pins, "counters"),
-		.reporters = pins_get(pins, "reporters"),
-		.loads = pins_get(pins, "loads"),
-		.report_rules = pins_get(pins, "report_rules"),
-		.rules = pins_get(pins, "rules"),
-		.quic_ids = pins_get(pins, "quic_ids"),
-		.syn_limit = pins_get(pins, "syn_limit"),
-		.flows = pins_get(pins, "flows"),
-		.health = pins_get(pins, "health"),
+#define OPEN(name) .name = pins_get(pins, #name),
+		LB_MAPS(OPEN)
+#undef OPEN
 	};
 
-	if (maps.services < 0 || maps.tables[0] < 0 || maps.tables[1] < 0 || maps.backend_cpu < 0 ||
-	    maps.counters < 0 || maps.reporters < 0 || maps.loads < 0 || maps.report_rules < 0 ||
-	    maps.rules < 0 || maps.quic_ids < 0 || maps.syn_limit < 0 || maps.flows < 0 ||
-	    maps.health < 0) {
+	if (!all_open(&maps)) {
 		balancer_maps_close(&maps);
 		return error_set(
 			err, -ENOENT,

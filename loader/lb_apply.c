@@ -242,7 +242,7 @@ static int tables_install(const struct lb_maps *maps, const struct wanted *w, un
 		index[count] = w[i].index;
 		fd[count++] = w[i].fd;
 	}
-	if (count && bpf_map_update_batch(maps->tables[large], index, fd, &count, NULL))
+	if (count && bpf_map_update_batch(lb_tables(maps, large), index, fd, &count, NULL))
 		return -errno;
 	return 0;
 }
@@ -360,7 +360,7 @@ static int share_empty(void *arg, unsigned first, unsigned n)
 /* Frees the tables that no packet finds any more: of services that are gone, or have the other size. */
 static int tables_remove(const struct apply *a, bool large)
 {
-	struct emptying e = { .map = a->maps->tables[large] };
+	struct emptying e = { .map = lb_tables(a->maps, large) };
 	int err;
 
 	for (unsigned i = 0; i < a->old.count; i++)

@@ -59,7 +59,7 @@ void *lb_row_reserve(size_t size)
  */
 static int table_map(const struct lb_maps *maps, struct lb_service *service)
 {
-	int fd = lb_inner_open(maps->tables[service->is_large], service->index), err = 0;
+	int fd = lb_inner_open(lb_tables(maps, service->is_large), service->index), err = 0;
 	void *at = service->table.head;
 
 	if (fd < 0)

@@ -10,21 +10,34 @@
 #include "error.h"
 #include "lb_table.h"
 
-/* File descriptors of the balancer's maps (lb-xdp/maps.h). */
+/* The balancer's maps (lb-xdp/maps.h) that user space works with, by their names. */
+#define LB_MAPS(X)      \
+	X(services)     \
+	X(small_tables) \
+	X(large_tables) \
+	X(backend_cpu)  \
+	X(counters)     \
+	X(reporters)    \
+	X(loads)        \
+	X(report_rules) \
+	X(rules)        \
+	X(quic_ids)     \
+	X(syn_limit)    \
+	X(flows)        \
+	X(health)
+
+/* Their file descriptors. */
 struct lb_maps {
-	int services;
-	int tables[2]; /* small ones, large ones */
-	int backend_cpu;
-	int counters;
-	int reporters;
-	int loads;
-	int report_rules;
-	int rules;
-	int quic_ids;
-	int syn_limit;
-	int flows;
-	int health;
+#define LB_MAP_FD(name) int name;
+	LB_MAPS(LB_MAP_FD)
+#undef LB_MAP_FD
 };
+
+/* The map of tables of that size. */
+static inline int lb_tables(const struct lb_maps *maps, bool large)
+{
+	return large ? maps->large_tables : maps->small_tables;
+}
 
 /* One service as it stands in the kernel. */
 struct lb_service {

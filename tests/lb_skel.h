@@ -13,20 +13,12 @@
 
 #include "lb_maps.h"
 
-#define LB_MAPS_OF(skel)                                                           \
-	((struct lb_maps){ .services = bpf_map__fd((skel)->maps.services),         \
-			   .tables = { bpf_map__fd((skel)->maps.small_tables),     \
-				       bpf_map__fd((skel)->maps.large_tables) },   \
-			   .backend_cpu = bpf_map__fd((skel)->maps.backend_cpu),   \
-			   .counters = bpf_map__fd((skel)->maps.counters),         \
-			   .reporters = bpf_map__fd((skel)->maps.reporters),       \
-			   .loads = bpf_map__fd((skel)->maps.loads),               \
-			   .report_rules = bpf_map__fd((skel)->maps.report_rules), \
-			   .rules = bpf_map__fd((skel)->maps.rules),               \
-			   .quic_ids = bpf_map__fd((skel)->maps.quic_ids),         \
-			   .syn_limit = bpf_map__fd((skel)->maps.syn_limit),       \
-			   .flows = bpf_map__fd((skel)->maps.flows),               \
-			   .health = bpf_map__fd((skel)->maps.health) })
+#define LB_MAPS_OF(skel)                                     \
+	({                                                   \
+		const typeof(*(skel)) *of = (skel);          \
+		(struct lb_maps){ LB_MAPS(LB_MAP_OF_SKEL) }; \
+	})
+#define LB_MAP_OF_SKEL(name) .name = bpf_map__fd(of->maps.name),
 
 /*
  * Gives the backend @id the next hop, and its times, of @hop, on every processor; counters stay as they

@@ -1666,7 +1666,7 @@ static __u32 table_map_id(const char *vip)
 	__u32 id = 0;
 
 	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
-	assert_int_equal(bpf_map_lookup_elem(maps.tables[0], &service_in(&all, vip)->index, &id),
+	assert_int_equal(bpf_map_lookup_elem(maps.small_tables, &service_in(&all, vip)->index, &id),
 			 0);
 	lb_services_done(&all);
 	return id;

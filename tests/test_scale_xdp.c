@@ -142,7 +142,7 @@ static void services_read(struct lb_services *all)
 /* Is there no table at @index of those of that size? */
 static bool table_is_empty(bool large, uint32_t index)
 {
-	int fd = lb_inner_open(maps.tables[large], index);
+	int fd = lb_inner_open(lb_tables(&maps, large), index);
 	static struct ss_lb_large_table table;
 	__u32 zero = 0;
 
@@ -245,7 +245,7 @@ static void changed(void **state)
 static void map_ids_read(__u32 *ids)
 {
 	for (__u32 i = 0; i < MANY_SERVICES; i++)
-		assert_int_equal(bpf_map_lookup_elem(maps.tables[0], &i, &ids[i]), 0);
+		assert_int_equal(bpf_map_lookup_elem(maps.small_tables, &i, &ids[i]), 0);
 }
 
 /* One backend's weight changes: one table is replaced, the others are not touched. */
