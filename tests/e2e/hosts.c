@@ -330,11 +330,11 @@ static int live_sockets_everywhere(void)
 
 /*
  * The kernel tells nobody when an orphaned socket is done: this has to ask. A half-open connection
- * without a listener goes with its next timer, the second of which takes 2 seconds.
+ * without a listener goes with its next timer, the third of which takes 4 seconds.
  */
 void hosts_quiet(void)
 {
-	long deadline = now_ms() + 5000;
+	long deadline = now_ms() + 10000;
 
 	while (live_sockets_everywhere()) {
 		if (now_ms() > deadline)
