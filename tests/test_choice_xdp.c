@@ -176,6 +176,14 @@ static void limit_of_what(void **state)
 	rows_done();
 }
 
+/* @ns before @time, if there was such a time; 0, never, stays. */
+static __u64 earlier(__u64 time, __u64 ns)
+{
+	if (!time)
+		return 0;
+	return time > ns ? time - ns : 1;
+}
+
 /* As if the last SYN of the only prefix had come @ms earlier. */
 static void limit_wait(unsigned ms)
 {
@@ -185,7 +193,7 @@ static void limit_wait(unsigned ms)
 
 	assert_int_equal(bpf_map_get_next_key(fd, NULL, &key), 0);
 	assert_int_equal(bpf_map_lookup_elem(fd, &key, &full), 0);
-	full -= ms * 1000000ULL;
+	full = earlier(full, ms * 1000000ULL);
 	assert_int_equal(bpf_map_update_elem(fd, &key, &full, BPF_EXIST), 0);
 }
 
@@ -446,14 +454,6 @@ static struct ss_lb_health health_of(const char *vip, unsigned n)
 
 	lb_health_read(&maps, backend_id(vip, n), &h);
 	return h;
-}
-
-/* @ns before @time, if there was such a time; 0, never, stays. */
-static __u64 earlier(__u64 time, __u64 ns)
-{
-	if (!time)
-		return 0;
-	return time > ns ? time - ns : 1;
 }
 
 /* As if @seconds had gone by for backend number @n. */
