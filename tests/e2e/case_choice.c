@@ -2,6 +2,7 @@
 /* What the balancer lets in, and what it tells of backends that get nothing more. */
 #include "cases.h"
 
+#include "ask.h"
 #include "capture.h"
 #include "programs.h"
 
@@ -25,6 +26,55 @@ void case_syn_limit(const struct family *family)
 	balancer_load();
 	assert_int_equal(run("lb", text, "sidestep balancer status"), 0);
 	assert_null(strstr(text, "SYN limit"));
+}
+
+/* --- backends that do not answer ------------------------------------------------------------------ */
+
+#define DIALS 60
+#define UNANSWERED 3 /* SYNs that have to come again */
+
+/* The router drops what s3 gets: nobody there refuses, or answers. */
+static void s3_is_silent(void)
+{
+	config_write("silent.nft", "table inet silent {\n"
+				   "	chain forward { type filter hook forward priority 0;\n"
+				   "		ip daddr 10.0.5.2 drop\n"
+				   "		ip6 daddr fd00:1:5::2 drop\n"
+				   "	}\n"
+				   "}\n");
+	must("r", "nft -f '%s'", config_path("silent.nft"));
+}
+
+static void dials_many(void *arg)
+{
+	struct talk *talk = arg;
+
+	for (int i = 0; i < DIALS; i++)
+		NEED(server_of(talk) != 3);
+}
+
+/* It is held after the first of them, and all others get their connections at the first try. */
+void case_held(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_MANY, NULL, NULL);
+	char text[OUTPUT_LEN];
+	pid_t servers[2];
+
+	balancer_load_services("suspect: {unanswered: 3, hold: 60}");
+	s3_is_silent();
+	counters_mark();
+	servers_start(talk, servers, 2);
+	child_join(child_start("c1", dials_many, talk));
+	assert_int_equal(counted("lb", "syn_retried"), UNANSWERED);
+	assert_int_equal(counted("lb", "syn_forwarded"), DIALS + UNANSWERED);
+	assert_int_equal(counted("lb", "backend_held"), 1);
+	assert_true(counted("lb", "syn_diverted") > 0);
+	assert_int_equal(run("lb", text, "sidestep balancer status"), 0);
+	assert_non_null(strstr(text, "held 1 times, last since 3 of 3 SYNs came again"));
+	must("r", "nft delete table inet silent");
+	servers_end(servers, 2);
+	talk_finish(talk);
+	balancer_load();
 }
 
 /* --- drained backends ------------------------------------------------------------------------------ */

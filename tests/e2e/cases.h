@@ -88,6 +88,7 @@
 	X(ping, "a ping to a service's address", ALL)                                             \
 	X(backends_change, "backends come, drain and go under load", ALL)                         \
 	X(drained, "a drained backend's connections are counted", ALL)                            \
+	X(held, "a backend that does not answer gets no more connections", ALL)                   \
 	X(syn_limit, "more SYNs than a source prefix may send", ALL)                              \
 	X(plain_gue, "clients that do not ask, by Generic UDP Encapsulation", ALL)                \
 	X(listener_first, "a server that listened before the programs were loaded", ALL)          \

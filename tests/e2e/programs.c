@@ -163,11 +163,19 @@ void balancer_load(void)
 	must("lb", "sidestep balancer up '%s'", config_path(CONFIG_BALANCER));
 }
 
+void balancer_load_services(const char *keys)
+{
+	must(NULL, "sed -E 's/name: ((one|other|many)6?),/name: \\1, %s,/' '%s' >'%s'", keys,
+	     config_path(CONFIG_BALANCER), config_path("services.yaml"));
+	must("lb", "sidestep balancer up '%s'", config_path("services.yaml"));
+}
+
 void balancer_load_method(const char *method)
 {
-	must(NULL, "sed -E 's/name: ((one|other|many)6?),/name: \\1, method: %s,/' '%s' >'%s'",
-	     method, config_path(CONFIG_BALANCER), config_path("method.yaml"));
-	must("lb", "sidestep balancer up '%s'", config_path("method.yaml"));
+	char keys[64];
+
+	snprintf(keys, sizeof(keys), "method: %s", method);
+	balancer_load_services(keys);
 }
 
 void balancer_load_with(const char *keys)

@@ -46,7 +46,9 @@ void programs_load(void);
 /* Loads or changes one host's programs. */
 void host_load(const char *host, const char *config);
 void balancer_load(void);
-/* The same, but "one", "other" and "many" have the method @method. */
+/* The same, but "one", "other" and "many" have these @keys, as YAML in braces has them. */
+void balancer_load_services(const char *keys);
+/* The same, but they have the method @method. */
 void balancer_load_method(const char *method);
 
 /* Unloads a host's programs, after a look at their error counters. */
