@@ -23,9 +23,9 @@
 #define NAT_STEP 4099 /* no divisor of the number of ports */
 
 /* How long a port stays with a connection of which nothing more is seen. */
-#define NAT_OPEN_NS (7440 * NSEC_PER_SEC) /* RFC 5382, REQ-5: 2 hours 4 minutes */
-#define NAT_OPENING_NS (240 * NSEC_PER_SEC) /* 4 minutes, if its server has not answered */
-#define NAT_CLOSED_NS (60 * NSEC_PER_SEC) /* as long as Linux keeps a TIME_WAIT socket */
+#define NAT_OPEN_NS (SS_LB_OPEN_SECONDS * NSEC_PER_SEC)
+#define NAT_OPENING_NS (SS_LB_OPENING_SECONDS * NSEC_PER_SEC) /* its server has not answered */
+#define NAT_CLOSED_NS (SS_LB_CLOSED_SECONDS * NSEC_PER_SEC)
 #define NAT_RESET_NS NSEC_PER_SEC
 
 static __always_inline struct nat_work *nat_work_get(void)

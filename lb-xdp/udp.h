@@ -12,7 +12,7 @@
 #include "pick.h"
 #include "quic.h"
 
-#define UDP_SILENT_NS (120 * NSEC_PER_SEC) /* RFC 4787, REQ-5: two minutes, or more */
+#define UDP_SILENT_NS (SS_LB_UDP_SECONDS * NSEC_PER_SEC)
 
 /* Who has the flow @key; NULL: nobody, or it has been silent for long. */
 static __always_inline const struct ss_lb_backend *udp_known(const struct ss_lb_flow_key *key)

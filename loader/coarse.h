@@ -7,13 +7,15 @@
 
 #include <linux/types.h>
 
+#define NSEC_PER_SEC 1000000000ULL
+
 /* CLOCK_MONOTONIC_COARSE in ns: what bpf_ktime_get_coarse_ns() returns at the same time. */
 static inline __u64 coarse_ns(void)
 {
 	struct timespec now;
 
 	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+	return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
 }
 
 #endif

@@ -10,25 +10,20 @@
 
 #define BATCH 4096
 
-/* Seconds that a connection may be silent before it counts as over. */
-#define OPEN_SECONDS 7440
-#define OPENING_SECONDS 240 /* of which there was nothing but a SYN */
-#define ENDED_SECONDS 60
-#define UDP_SECONDS 120 /* when the balancer forgets it (RFC 4787, REQ-5) */
-
+/* May the connection go on, after so many seconds without a packet? */
 static bool flow_is_open(const struct ss_lb_flow *flow, unsigned quiet)
 {
 	if (flow->seen & SS_LB_FLOW_ENDED)
-		return quiet < ENDED_SECONDS;
+		return quiet < SS_LB_CLOSED_SECONDS;
 	if (flow->seen & SS_LB_FLOW_UDP)
-		return quiet < UDP_SECONDS;
-	return quiet < (flow->seen & SS_LB_FLOW_MORE ? OPEN_SECONDS : OPENING_SECONDS);
+		return quiet < SS_LB_UDP_SECONDS;
+	return quiet < (flow->seen & SS_LB_FLOW_MORE ? SS_LB_OPEN_SECONDS : SS_LB_OPENING_SECONDS);
 }
 
 static void flow_count(const struct ss_lb_flow *flow, __u64 now, struct lb_left *left)
 {
 	__u32 ticks = SS_LB_TICK(now) - flow->used;
-	unsigned quiet = ((__u64)ticks << 30) / 1000000000;
+	unsigned quiet = ((__u64)ticks << 30) / NSEC_PER_SEC;
 
 	if (flow->backend.id >= SS_LB_IDS)
 		return;

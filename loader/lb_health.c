@@ -10,8 +10,6 @@
 #include "endpoint_map.h"
 #include "lb_table.h"
 
-#define NSEC_PER_SEC 1000000000ULL
-
 static bool config_wants(const struct service_config *service)
 {
 	return service && (service->suspect.count || service->slow_start);

@@ -5,7 +5,7 @@
 
 #include <bpf/bpf.h>
 
-#define NSEC_PER_SEC 1000000000ULL
+#include "coarse.h"
 
 /* The first @bits bits. */
 static struct ss_addr mask_of(unsigned bits)

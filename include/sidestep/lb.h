@@ -195,6 +195,12 @@ struct ss_lb_backend_cpu {
 
 #define SS_LB_FLOWS 262144 /* connections that stay on the balancer, in its table of flows */
 
+/* For so many seconds without a packet a connection that stays on the balancer may still go on. */
+#define SS_LB_OPEN_SECONDS 7440 /* RFC 5382, REQ-5: 2 hours 4 minutes */
+#define SS_LB_OPENING_SECONDS 240 /* 4 minutes, if there was nothing but a SYN */
+#define SS_LB_CLOSED_SECONDS 60 /* as long as Linux keeps a TIME_WAIT socket */
+#define SS_LB_UDP_SECONDS 120 /* RFC 4787, REQ-5: two minutes, or more */
+
 /* A connection that stays on the balancer. */
 struct ss_lb_flow_key {
 	struct ss_addr client;
