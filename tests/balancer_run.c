@@ -17,34 +17,6 @@
 #include "lb_apply.h"
 #include "lb_skel.h"
 
-struct balancer_bpf *skel;
-struct lb_maps maps;
-int prog;
-
-#define NAME(name, help) #name,
-static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
-struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
-
-int balancer_load(void **state)
-{
-	(void)state;
-	cpu_pin();
-	skel = balancer_bpf__open_and_load();
-	if (!skel)
-		return -1;
-	prog = bpf_program__fd(skel->progs.sidestep_lb);
-	maps = LB_MAPS_OF(skel);
-	counters.fd = maps.counters;
-	return 0;
-}
-
-int balancer_unload(void **state)
-{
-	(void)state;
-	balancer_bpf__destroy(skel);
-	return 0;
-}
-
 void service_fill(struct service_config *service, const char *vip, enum ss_scheduler scheduler,
 		  unsigned n)
 {

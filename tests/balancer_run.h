@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * For packet-in/packet-out tests of what the balancer chooses: its XDP program, loaded; services with
+ * For packet-in/packet-out tests of what the balancer chooses: services with
  * backends that are told by a number; flows, and which backend gets them.
  */
 #ifndef SIDESTEP_TEST_BALANCER_RUN_H
@@ -8,27 +8,13 @@
 
 #include <stdbool.h>
 
-#include <sidestep/counters.h>
-
-#include "balancer.skel.h"
+#include "balancer_load.h"
 #include "config.h"
-#include "lb_maps.h"
 #include "packet.h"
-#include "progrun.h"
 
 #define BACKENDS_MAX 64
 #define WEB4 "10.99.0.1:80"
 #define WEB6 "[fd00:99::1]:80"
-
-extern struct balancer_bpf *skel;
-extern struct lb_maps maps;
-extern int prog;
-extern struct watch counters;
-#define C(name) (1ULL << SS_LB_##name)
-
-/* cmocka's setup and teardown of a group. */
-int balancer_load(void **state);
-int balancer_unload(void **state);
 
 /*
  * A service with @n backends: 10.0.3.1:8080 or [fd00:3::1]:80, and so on, in a list of its own

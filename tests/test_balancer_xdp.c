@@ -25,7 +25,7 @@
 #include <sidestep/option.h>
 
 #include "address.h"
-#include "balancer.skel.h"
+#include "balancer_load.h"
 #include "lb_apply.h"
 #include "lb_skel.h"
 #include "map_sync.h"
@@ -146,14 +146,6 @@ static const struct service_row services[] = {
 #define SOURCE4 "10.0.2.7"
 #define SOURCE6 "fd00:2::7"
 
-static struct balancer_bpf *skel;
-static struct lb_maps maps;
-static int prog;
-
-#define NAME(name, help) #name,
-static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
-static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
-
 /* --- the table of frames --------------------------------------------------------------------- */
 
 #define CLIENT4 "10.0.1.2:40000"
@@ -174,7 +166,6 @@ static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names 
 #define SYN6(service, options) TO6(service, "S", OPTIONS(options))
 
 /* What has to come out, with the counters that have to move. */
-#define C(name) (1ULL << SS_LB_##name)
 #define SENT(counters) XDP_TX, counters
 #define SYN_SENT SENT(C(syn_forwarded))
 #define RETRY_SENT SENT(C(syn_forwarded) | C(syn_retried))
@@ -2482,19 +2473,6 @@ static int hops_setup(void **state)
 	return 0;
 }
 
-static int load(void **state)
-{
-	(void)state;
-	cpu_pin();
-	skel = balancer_bpf__open_and_load();
-	if (!skel)
-		return -1;
-	prog = bpf_program__fd(skel->progs.sidestep_lb);
-	maps = LB_MAPS_OF(skel);
-	counters.fd = maps.counters;
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest frame_tests[] = {
@@ -2543,7 +2521,7 @@ int main(void)
 	};
 	int failed;
 
-	failed = cmocka_run_group_tests(frame_tests, load, NULL) +
+	failed = cmocka_run_group_tests(frame_tests, balancer_load, NULL) +
 		 cmocka_run_group_tests(hop_tests, hops_setup, NULL);
 	balancer_bpf__destroy(skel);
 	return failed != 0;

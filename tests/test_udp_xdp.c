@@ -19,7 +19,7 @@
 #include <sidestep/counters.h>
 
 #include "address.h"
-#include "balancer.skel.h"
+#include "balancer_load.h"
 #include "lb_apply.h"
 #include "lb_maps.h"
 #include "lb_skel.h"
@@ -27,15 +27,6 @@
 #include "map_sync.h"
 #include "packet.h"
 #include "progrun.h"
-
-static struct balancer_bpf *skel;
-static struct lb_maps maps;
-static int prog;
-
-#define NAME(name, help) #name,
-static const char *const counter_names[] = { SS_LB_COUNTERS(NAME) };
-static struct watch counters = { .n = SS_LB_COUNTER_MAX, .names = counter_names };
-#define C(name) (1ULL << SS_LB_##name)
 
 /* --- services ---------------------------------------------------------------------------------- */
 
@@ -674,26 +665,6 @@ static void quic_read_back(void **state)
 	lb_services_done(&all);
 }
 
-static int load(void **state)
-{
-	(void)state;
-	cpu_pin();
-	skel = balancer_bpf__open_and_load();
-	if (!skel)
-		return -1;
-	prog = bpf_program__fd(skel->progs.sidestep_lb);
-	maps = LB_MAPS_OF(skel);
-	counters.fd = maps.counters;
-	return 0;
-}
-
-static int unload(void **state)
-{
-	(void)state;
-	balancer_bpf__destroy(skel);
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -711,5 +682,5 @@ int main(void)
 		cmocka_unit_test_setup(quic_read_back, services_default),
 	};
 
-	return cmocka_run_group_tests(tests, load, unload);
+	return cmocka_run_group_tests(tests, balancer_load, balancer_unload);
 }
