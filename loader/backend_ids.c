@@ -3,12 +3,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#define GROUPS (SS_LB_IDS / SS_LB_ID_GROUP)
+#include "lb_backends.h"
 
 int backend_ids_init(struct backend_ids *ids)
 {
@@ -75,51 +74,30 @@ static uint32_t group_len(const struct backend_ids *ids, uint32_t first)
 	return len;
 }
 
-/* Creates the maps of the groups @group[0 .. @n - 1] and puts them into the kernel together. */
-static int groups_create(int outer, const uint32_t *group, uint32_t n)
+/* Creates those groups of ids that had none in use yet. */
+static int groups_complete(const struct backend_ids *ids, struct lb_backends *backends)
 {
-	uint32_t created, done = n;
-	int fd[GROUPS], err = 0;
-
-	for (created = 0; created < n; created++) {
-		fd[created] = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "lb_backend_cpu",
-					     sizeof(uint32_t), sizeof(struct ss_lb_backend_cpu),
-					     SS_LB_ID_GROUP, NULL);
-		if (fd[created] < 0)
-			break;
-	}
-	if (created < n || (n && bpf_map_update_batch(outer, group, fd, &done, NULL)))
-		err = -errno;
-	while (created)
-		close(fd[--created]);
-	return err;
-}
-
-/* Creates the maps of those groups of ids that had none in use yet. */
-static int groups_complete(const struct backend_ids *ids, const struct lb_maps *maps)
-{
-	uint32_t missing[GROUPS], n = 0;
+	uint32_t missing[LB_BACKEND_GROUPS], n = 0;
 
 	for (uint32_t i = 0; i < ids->taken_count; i += group_len(ids, i)) {
-		int fd = lb_backend_open(maps, ids->taken[i]);
+		int fd = lb_backends_group(backends, ids->taken[i]);
 
 		if (fd == -ENOENT)
 			missing[n++] = ids->taken[i] / SS_LB_ID_GROUP;
 		else if (fd < 0)
 			return fd;
-		else
-			close(fd);
 	}
-	return groups_create(maps->backend_cpu, missing, n);
+	return lb_backends_create(backends, missing, n);
 }
 
 /* Writes the @n ids from number @first on, all of one group. @each has room for all of a group. */
-static int group_write(const struct backend_ids *ids, const struct lb_maps *maps, uint32_t first,
-		       uint32_t n, struct ss_lb_backend_cpu *each)
+static int group_write(const struct backend_ids *ids, struct lb_backends *backends,
+		       const struct lb_maps *maps, uint32_t first, uint32_t n,
+		       struct ss_lb_backend_cpu *each)
 {
 	static const struct ss_lb_load no_load[SS_LB_ID_GROUP];
-	int fd = lb_backend_open(maps, ids->taken[first]), err = 0;
 	uint32_t key[SS_LB_ID_GROUP], cpus = libbpf_num_possible_cpus(), done = n;
+	int fd = lb_backends_group(backends, ids->taken[first]);
 
 	if (fd < 0)
 		return fd;
@@ -129,29 +107,30 @@ static int group_write(const struct backend_ids *ids, const struct lb_maps *maps
 			each[i * cpus + cpu].owner = ids->owner[first + i];
 	}
 	if (bpf_map_update_batch(fd, key, each, &done, NULL))
-		err = -errno;
-	close(fd);
+		return -errno;
 	done = n;
-	if (!err && bpf_map_update_batch(maps->loads, &ids->taken[first], no_load, &done, NULL))
-		err = -errno;
-	return err;
+	if (bpf_map_update_batch(maps->loads, &ids->taken[first], no_load, &done, NULL))
+		return -errno;
+	return 0;
 }
 
 int backend_ids_write(const struct backend_ids *ids, const struct lb_maps *maps)
 {
 	struct ss_lb_backend_cpu *each;
-	int err = groups_complete(ids, maps);
+	struct lb_backends backends;
 	uint32_t n;
+	int err;
 
-	if (err)
-		return err;
 	each = calloc((size_t)SS_LB_ID_GROUP * libbpf_num_possible_cpus(), sizeof(*each));
 	if (!each)
 		return -ENOMEM;
+	lb_backends_init(&backends, maps);
+	err = groups_complete(ids, &backends);
 	for (uint32_t i = 0; !err && i < ids->taken_count; i += n) {
 		n = group_len(ids, i);
-		err = group_write(ids, maps, i, n, each);
+		err = group_write(ids, &backends, maps, i, n, each);
 	}
+	lb_backends_done(&backends);
 	free(each);
 	return err;
 }

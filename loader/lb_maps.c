@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "coarse.h"
 #include "workers.h"
@@ -183,48 +182,6 @@ void lb_services_done(struct lb_services *services)
 		(void)munmap(services->row, services->row_size);
 	free(services->item);
 	*services = (struct lb_services){};
-}
-
-int lb_backend_open(const struct lb_maps *maps, uint32_t id)
-{
-	return lb_inner_open(maps->backend_cpu, id / SS_LB_ID_GROUP);
-}
-
-int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backend_cpu *out)
-{
-	int cpus = libbpf_num_possible_cpus();
-	struct ss_lb_backend_cpu *each, sum = {};
-	uint32_t at = id % SS_LB_ID_GROUP;
-	int fd, err = 0;
-
-	fd = lb_backend_open(maps, id);
-	if (fd < 0)
-		return fd;
-	each = calloc(cpus, sizeof(*each));
-	if (!each)
-		err = -ENOMEM;
-	else if (bpf_map_lookup_elem(fd, &at, each))
-		err = -errno;
-	close(fd);
-	if (err) {
-		free(each);
-		return err;
-	}
-	for (int i = 0; i < cpus; i++) {
-		__u64 syns = sum.syns + each[i].syns, retries = sum.retries + each[i].retries,
-		      others = sum.others + each[i].others;
-		__u32 unanswered = sum.unanswered + each[i].unanswered;
-
-		if (each[i].fresh_until >= sum.fresh_until)
-			sum = each[i];
-		sum.syns = syns;
-		sum.retries = retries;
-		sum.others = others;
-		sum.unanswered = unanswered;
-	}
-	free(each);
-	*out = sum;
-	return 0;
 }
 
 int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules)

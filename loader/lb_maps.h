@@ -69,15 +69,6 @@ void *lb_row_reserve(size_t size);
 int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct error *err);
 void lb_services_done(struct lb_services *services);
 
-/*
- * Opens the per-processor array with the entry of the backend @id, at @id % SS_LB_ID_GROUP. Returns a
- * file descriptor or a negative errno; -ENOENT: no backend of its group was there yet.
- */
-int lb_backend_open(const struct lb_maps *maps, uint32_t id);
-
-/* Sums the backend's counters over all processors into *@out (next hop fields: one of them). */
-int lb_backend_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_backend_cpu *out);
-
 /* From now on servers' reports are taken in as @rules says; NULL: none are. 0 or a negative errno. */
 int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules);
 

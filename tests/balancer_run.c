@@ -49,8 +49,7 @@ void hops_fill(void)
 	const struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
 					       .ifindex = 1 /* "lo": TEST_RUN's ingress */ };
 
-	for (__u32 id = 0; id < BACKENDS_MAX; id++)
-		assert_int_equal(lb_hop_set(&maps, id, &hop), 0);
+	assert_int_equal(lb_hops_fill(&maps, BACKENDS_MAX, &hop), 0);
 }
 
 int backend_id(const char *vip, unsigned n)

@@ -1226,7 +1226,9 @@ static void service_config_fill(struct service_config *service, const struct ser
 
 static void hops_fill(void)
 {
-	assert_int_equal(lb_hops_fill(&maps, ROWS(services) * BACKENDS_MAX, hop_mac, own_mac), 0);
+	const struct ss_lb_backend_cpu hop = lb_hop(hop_mac, own_mac);
+
+	assert_int_equal(lb_hops_fill(&maps, ROWS(services) * BACKENDS_MAX, &hop), 0);
 }
 
 /* The balancer serves exactly these. Returns how many services changed. */
@@ -1563,8 +1565,11 @@ static __u32 backend_id(const char *vip, int digit)
 static struct ss_lb_backend_cpu backend_read(__u32 id)
 {
 	struct ss_lb_backend_cpu sum;
+	struct lb_backends backends;
 
-	assert_int_equal(lb_backend_read(&maps, id, &sum), 0);
+	lb_backends_init(&backends, &maps);
+	assert_int_equal(lb_backends_read(&backends, id, &sum), 0);
+	lb_backends_done(&backends);
 	return sum;
 }
 
@@ -2425,7 +2430,7 @@ static void neighbour_is_followed(void **state)
 /* Backend 0 was last confirmed long ago, and its next hop is to be looked up anew. */
 static void confirmation_due(void)
 {
-	assert_int_equal(lb_hop_set(&maps, 0, &(struct ss_lb_backend_cpu){ .confirm_at = 1 }), 0);
+	assert_int_equal(lb_hops_fill(&maps, 1, &(struct ss_lb_backend_cpu){ .confirm_at = 1 }), 0);
 }
 
 /* Now and then one packet takes the kernel's way, so that it confirms the neighbour. */

@@ -23,6 +23,7 @@
 
 #include "address.h"
 #include "balancer_run.h"
+#include "lb_backends.h"
 #include "lb_flows.h"
 #include "lb_health.h"
 #include "lb_limit.h"
@@ -234,11 +235,14 @@ static struct lb_left left_of(const char *vip, unsigned n)
 {
 	static struct lb_left left[SS_LB_IDS];
 	struct ss_lb_backend_cpu state;
+	struct lb_backends backends;
 	int id = backend_id(vip, n);
 
 	memset(left, 0, sizeof(left));
 	assert_in_range(id, 0, SS_LB_IDS - 1);
-	assert_int_equal(lb_backend_read(&maps, id, &state), 0);
+	lb_backends_init(&backends, &maps);
+	assert_int_equal(lb_backends_read(&backends, id, &state), 0);
+	lb_backends_done(&backends);
 	left[id] = (struct lb_left){ true, state.owner };
 	assert_int_equal(lb_flows_count(&maps, left), 0);
 	for (int i = 0; i < SS_LB_IDS; i++)

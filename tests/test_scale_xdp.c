@@ -54,9 +54,9 @@ static void hops_fill(void)
 					       .confirm_at = ~0ULL,
 					       .ifindex = 1 /* "lo": TEST_RUN's ingress */ };
 
-	for (__u32 id = 0; id < MANY_SERVICES * (MANY_BACKENDS + MANY_CHANGED); id++)
-		if (lb_hop_set(&maps, id, &hop) == -ENOENT) /* none was taken in its group */
-			break;
+	int err = lb_hops_fill(&maps, MANY_SERVICES * (MANY_BACKENDS + MANY_CHANGED), &hop);
+
+	assert_true(!err || err == -ENOENT /* of a group of which none was taken */);
 }
 
 /* Generation 1 is served, and nothing else ever was but for it and other ones. */
@@ -196,14 +196,17 @@ static void tables(void **state)
 static void syns_read(const struct lb_services *all, __u64 *syns)
 {
 	struct ss_lb_backend_cpu sum;
+	struct lb_backends backends;
 
+	lb_backends_init(&backends, &maps);
 	for (unsigned i = 0; i < all->count; i++)
 		for (unsigned b = 0; b < all->item[i].table.head->backends; b++) {
 			__u32 id = all->item[i].table.backend[b].id;
 
-			assert_int_equal(lb_backend_read(&maps, id, &sum), 0);
+			assert_int_equal(lb_backends_read(&backends, id, &sum), 0);
 			syns[id] = sum.syns;
 		}
+	lb_backends_done(&backends);
 }
 
 /* 20,000 backends are replaced: the others keep their ids and counters, new ones begin at 0. */

@@ -120,6 +120,7 @@ static void service_fill(struct service_config *service, const struct service_ro
 
 static void services_change(enum change change)
 {
+	const struct ss_lb_backend_cpu hop = lb_hop(hop_mac, own_mac);
 	struct service_config config[SERVICES];
 	struct error err = {};
 
@@ -129,7 +130,7 @@ static void services_change(enum change change)
 		fail_msg("%s", err.text);
 	for (unsigned i = 0; i < SERVICES; i++)
 		free(config[i].backends);
-	assert_int_equal(lb_hops_fill(&maps, SERVICES * BACKENDS_MAX, hop_mac, own_mac), 0);
+	assert_int_equal(lb_hops_fill(&maps, SERVICES * BACKENDS_MAX, &hop), 0);
 }
 
 static void flows_forget(void)

@@ -250,9 +250,8 @@ static void hops_fill(const struct lb_maps *maps)
 		.ifindex = near_end,
 	};
 
-	for (__u32 id = 0; id < SERVICES * BACKENDS; id++)
-		if (lb_hop_set(maps, id, &hop))
-			die("backend_cpu");
+	if (lb_hops_fill(maps, SERVICES * BACKENDS, &hop))
+		die("backend_cpu");
 }
 
 /* Every backend has reported some connections, and goes on doing so. */
