@@ -147,20 +147,18 @@ struct mss_option {
 
 /*
  * What the client sends will be wrapped on its way: the SYN-ACK @p asks for packets that leave room
- * for that. Returns 1 with @p's pointers renewed, or 0.
+ * for that, in an outer header of either IP version. Returns 1 with @p's pointers renewed, or 0.
  */
 static __always_inline int mss_reduce(struct __sk_buff *skb, struct packet *p)
 {
-	__u32 offset = p->l4 + sizeof(struct tcphdr), room = SS_ENCAP4_MAX;
+	__u32 offset = p->l4 + sizeof(struct tcphdr);
 	struct mss_option option;
 	__be16 mss;
 
-	if (p->is_ip6)
-		room = SS_ENCAP6_MAX;
 	if (bpf_skb_load_bytes(skb, offset, &option, sizeof(option)) || option.kind != 2 ||
-	    option.len != sizeof(option) || SS_BE16(option.mss) <= room)
+	    option.len != sizeof(option) || SS_BE16(option.mss) <= SS_ENCAP_MAX)
 		return 1;
-	mss = SS_BE16(SS_BE16(option.mss) - room);
+	mss = SS_BE16(SS_BE16(option.mss) - SS_ENCAP_MAX);
 	offset += __builtin_offsetof(struct mss_option, mss);
 	if (bpf_skb_store_bytes(skb, offset, &mss, sizeof(mss), 0) ||
 	    bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, option.mss, mss, sizeof(mss)))

@@ -234,21 +234,23 @@ static __always_inline long icmp_apply(struct __sk_buff *skb, const struct icmp_
 	return err | bpf_l4_csum_replace(skb, e->l4 + ICMP_CHECK_OFFSET, 0, ss_csum_to32(diff), 0);
 }
 
-/* Any packet that is not TCP. */
-static __noinline void icmp_translate(struct __sk_buff *skb)
+/* Any packet that is not TCP. Returns 1 if it was such an error. */
+static __noinline int icmp_translate(struct __sk_buff *skb)
 {
 	struct icmp_error e = {};
 	struct ss_flow flow;
 
 	if (!(skb->protocol == SS_BE16(ETH_P_IP) && icmp_parse4(skb, &e)) &&
 	    !(skb->protocol == SS_BE16(ETH_P_IPV6) && icmp_parse6(skb, &e)))
-		return;
+		return 0;
 	if (!icmp_sender(skb, &e, &flow))
-		return;
-	if (icmp_apply(skb, &e, &flow))
+		return 0;
+	if (icmp_apply(skb, &e, &flow)) {
 		count(SS_HOST_error_helper);
-	else
-		count(SS_HOST_icmp_translated);
+		return 0;
+	}
+	count(SS_HOST_icmp_translated);
+	return 1;
 }
 
 #endif

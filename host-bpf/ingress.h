@@ -256,10 +256,14 @@ static __always_inline enum ingress_result ingress_other(struct __sk_buff *skb, 
 		return ingress_unwrapped(skb, p, &service);
 	case DECAPSULATED_UDP:
 		return INGRESS_PASS;
+	case DECAPSULATED_ICMP:
+		return icmp_translate(skb) ? INGRESS_PASS : INGRESS_DROP;
+	case DECAPSULATED_BROKEN:
+		return INGRESS_DROP;
 	default:
 		if (udp_is_used())
 			udp_direct(skb);
-		icmp_translate(skb);
+		(void)icmp_translate(skb);
 		return INGRESS_PASS;
 	}
 }

@@ -106,21 +106,23 @@ static __noinline void udp_answer(struct __sk_buff *skb)
 }
 
 /*
- * Which flow's answers leave as what is @quoted in an ICMP error to this host's own address @own? Returns
- * 1 with *@flow set, as the kernel knows it.
+ * Which flow's answers leave as what is @quoted in an ICMP error to @to, this host's own address or, if
+ * it was wrapped, the service's? Returns 1 with *@flow set, as the kernel knows it.
  */
-static __noinline int udp_sender(const struct ss_flow *quoted, const struct ss_addr *own,
+static __noinline int udp_sender(const struct ss_flow *quoted, const struct ss_addr *to,
 				 struct ss_flow *flow)
 {
 	const struct ss_endpoint *service;
 	const struct ss_serve *served;
 
-	if (!quoted || !own || !flow)
+	if (!quoted || !to || !flow)
 		return 0;
 	served = bpf_map_lookup_elem(&serve, &quoted->local);
 	if (!served)
 		return 0;
-	flow->local = (struct ss_endpoint){ .addr = *own, .port = served->listen };
+	flow->local = (struct ss_endpoint){ .addr = *to, .port = served->listen };
+	if (ss_addr_equal(to, &quoted->local.addr))
+		flow->local.addr = served->address;
 	flow->remote = quoted->remote;
 	service = bpf_map_lookup_elem(&udp_flows, flow);
 	return service && ss_endpoint_equal(service, &quoted->local);

@@ -78,8 +78,12 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	state = backend_state(backend);
 	if (!state)
 		return drop(SS_LB_error_map);
-	icmp_readdress(p, &backend->endpoint.addr);
-	action = balance_forward(ctx, p, state);
+	if (is_across(p, backend)) {
+		action = balance_wrapped(ctx, p, table, backend, state);
+	} else {
+		icmp_readdress(p, &backend->endpoint.addr);
+		action = balance_forward(ctx, p, state);
+	}
 	if (action != XDP_DROP)
 		count(SS_LB_icmp_forwarded);
 	return action;
@@ -163,7 +167,8 @@ static __always_inline int balance(struct xdp_md *ctx)
 	if (!state)
 		return drop(SS_LB_error_map);
 
-	if (!is_asking(kind) && table->head->method != SS_METHOD_REWRITE) {
+	if (table->head->method != SS_METHOD_REWRITE &&
+	    (!is_asking(kind) || is_across(&p, backend))) {
 		action = balance_wrapped(ctx, &p, table, backend, state);
 	} else {
 		rewrite_destination(&p, &backend->endpoint);

@@ -81,6 +81,12 @@ static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_l
 	return hop_once(); /* it is gone, but not its connections, and another one has its id */
 }
 
+/* Has @backend an address of the other IP version than @p? Then no address can be put in its place. */
+static __always_inline int is_across(const struct packet *p, const struct ss_lb_backend *backend)
+{
+	return ss_addr_is_v4(&backend->endpoint.addr) == (int)p->is_ip6;
+}
+
 /* @p goes to @backend in an outer header. */
 static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 				      const struct table *table,

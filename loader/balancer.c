@@ -69,6 +69,15 @@ static int maps_create(const struct pins *pins, struct error *err)
 	return ret;
 }
 
+/* Has @service a source, and one of its backends' IP version? */
+static bool source_fits(const struct service_config *service)
+{
+	const struct ss_addr *source = &service->source;
+
+	return (source->w[3] || source->w[0]) &&
+	       ss_addr_is_v4(source) == ss_addr_is_v4(service_sent_to(service));
+}
+
 /* Fills in the sources of outer headers that the configuration leaves to the routes. */
 static int sources_find(struct service_config *services, unsigned count, struct error *err)
 {
@@ -76,8 +85,8 @@ static int sources_find(struct service_config *services, unsigned count, struct 
 		struct service_config *service = &services[i];
 		int ret;
 
-		if (service->method == SS_METHOD_REWRITE || service->source.w[3] ||
-		    service->source.w[0] || !service->backends_count)
+		if (service->method == SS_METHOD_REWRITE || !service->backends_count ||
+		    source_fits(service))
 			continue;
 		ret = platform_source(&service->backends[0].address.addr, &service->source);
 		if (ret)
@@ -123,14 +132,14 @@ static int syn_limit_apply(const struct lb_maps *maps, const struct balancer_con
 	return ret ? error_set(err, ret, "cannot write the limit of SYNs: %s", strerror(-ret)) : 0;
 }
 
-/* Which families the services have: the kernel must forward those. */
+/* Which IP versions leave for the services' backends: the kernel must forward those. */
 static int forwarding_check(const struct balancer_config *config, struct error *err)
 {
 	bool v4 = false, v6 = false;
 	int ret = 0;
 
 	for (unsigned i = 0; i < config->services_count; i++) {
-		if (ss_addr_is_v4(&config->services[i].vip.addr))
+		if (ss_addr_is_v4(service_sent_to(&config->services[i])))
 			v4 = true;
 		else
 			v6 = true;

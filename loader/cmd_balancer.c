@@ -66,15 +66,15 @@ static int backend_check_new(const struct service_config *service, const struct 
 	if (service->backends_count == SS_LB_SERVICE_BACKENDS)
 		return error_set(err, -E2BIG, "service %s has %d backends, as many as it can",
 				 service->name, SS_LB_SERVICE_BACKENDS);
-	if (ss_addr_is_v4(&edit->address.addr) != ss_addr_is_v4(&service->vip.addr))
+	if (!service_takes(service, &edit->address.addr))
 		return error_set(err, -EINVAL,
 				 "service %s and the new backend's address differ in IP version",
 				 service->name);
-	if (!ss_addr_is_v4(&edit->address.addr) && !service->vip.protocol &&
+	if (!ss_addr_is_v4(&service->vip.addr) && !service->vip.protocol &&
 	    edit->address.port != service->vip.port)
 		return error_set(err, -EINVAL,
-				 "an IPv6 backend must have its service's port (%d): there is no "
-				 "room in the TCP header to translate it",
+				 "a backend of an IPv6 service must have the service's port (%d): "
+				 "there is no room in the TCP header to translate it",
 				 SS_BE16(service->vip.port));
 	if (edit->quic_id_len != service->quic_id_len)
 		return error_set(err, -EINVAL,

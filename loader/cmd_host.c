@@ -89,10 +89,15 @@ static int show_begin(const struct options *options, struct pins *pins)
 
 static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:o, s:s, s:i, s:s}", "vip", json_endpoint(vip),
-					     "protocol", endpoint_protocol(vip), "listen",
-					     SS_BE16(serve->listen), "replies",
-					     serve->strict ? "strict" : "classic"));
+	json_t *service = json_pack("{s:o, s:s, s:i, s:s}", "vip", json_endpoint(vip), "protocol",
+				    endpoint_protocol(vip), "listen", SS_BE16(serve->listen),
+				    "replies", serve->strict ? "strict" : "classic");
+	char address[ADDRESS_TEXT_LEN];
+
+	if (serve->address.w[3] || serve->address.w[0])
+		json_object_set_new(service, "address",
+				    json_string(address_format(&serve->address, address)));
+	json_array_append_new(arg, service);
 }
 
 static void add_open(const struct ss_served_at *at, const struct ss_open *open, void *arg)
@@ -210,11 +215,16 @@ static void status_print(const json_t *status, const __u64 *counters)
 	printf("backends  %s\n", json_join(json_object_get(status, "backends")));
 	printf("trusted   %s\n", json_join(json_object_get(status, "trusted_balancers")));
 	json_array_foreach(json_object_get(status, "serve"), i, item)
-		printf("serve     %s %s listen %lld %s\n",
+	{
+		const char *address = json_string_value(json_object_get(item, "address"));
+
+		printf("serve     %s %s listen %lld %s%s%s\n",
 		       json_string_value(json_object_get(item, "vip")),
 		       json_string_value(json_object_get(item, "protocol")),
 		       json_integer_value(json_object_get(item, "listen")),
-		       json_string_value(json_object_get(item, "replies")));
+		       json_string_value(json_object_get(item, "replies")),
+		       address ? " address " : "", address ? address : "");
+	}
 	json_array_foreach(json_object_get(status, "open"), i, item)
 		printf("open      %s listen %lld: %lld connections, %lld so far\n",
 		       json_string_value(json_object_get(item, "vip")),

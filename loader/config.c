@@ -298,6 +298,18 @@ static int vip_convert(const struct place *at, const char *vip, const char *prot
 	return ret;
 }
 
+/* Where packets go that a balancer wraps in the other IP version. */
+static int serve_address_convert(const struct place *at, const char *text, struct serve *out)
+{
+	if (!text)
+		return 0;
+	if (address_parse(text, &out->address) || !is_host_address(&out->address))
+		return fail_at(at, NULL, "'%.64s' is not the address of a host", text);
+	if (ss_addr_is_v4(&out->address) != ss_addr_is_v4(&out->vip.addr))
+		return fail_at(at, NULL, "'%.64s' is not of the VIP's IP version", text);
+	return 0;
+}
+
 static int serve_convert(const struct place *at, const struct raw_serve *raw, struct serve *out)
 {
 	const struct place *listen_at = AT_KEY(at, "listen");
@@ -321,7 +333,7 @@ static int serve_convert(const struct place *at, const struct raw_serve *raw, st
 	if (out->strict && out->vip.protocol)
 		return fail_at(AT_KEY(at, "replies"), "classic",
 			       "a UDP client knows no other address than the service's");
-	return 0;
+	return serve_address_convert(AT_KEY(at, "address"), raw->address, out);
 }
 
 static int serves_convert(const struct place *at, const struct raw_host *raw,
@@ -480,6 +492,27 @@ static int quic_id_convert(const struct place *at, const char *text, unsigned le
 	return 0;
 }
 
+static bool service_wraps(const struct service_config *service)
+{
+	return service->method == SS_METHOD_IPIP || service->method == SS_METHOD_GUE;
+}
+
+const struct ss_addr *service_sent_to(const struct service_config *service)
+{
+	return service->backends_count ? &service->backends[0].address.addr : &service->vip.addr;
+}
+
+bool service_takes(const struct service_config *service, const struct ss_addr *backend)
+{
+	const struct ss_addr *like = &service->vip.addr;
+
+	if (service_wraps(service) && !service->backends_count)
+		return true;
+	if (service_wraps(service))
+		like = &service->backends[0].address.addr;
+	return ss_addr_is_v4(backend) == ss_addr_is_v4(like);
+}
+
 static int backend_convert(const struct place *at, const struct raw_backend *raw,
 			   const struct service_config *service, struct backend_config *out)
 {
@@ -505,10 +538,13 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 	if (ret)
 		return ret;
 	out->state = state;
-	if (ss_addr_is_v4(&out->address.addr) != v4)
-		return fail_at(address, v4 ? "an IPv4 address" : "an IPv6 address",
-			       "%s backend of an %s service", v4 ? "IPv6" : "IPv4",
-			       v4 ? "IPv4" : "IPv6");
+	if (!service_takes(service, &out->address.addr))
+		return fail_at(address,
+			       service_wraps(service) ? "one IP version for all backends"
+						      : "the service's IP version, or "
+							"method: ipip or gue",
+			       "an %s backend",
+			       ss_addr_is_v4(&out->address.addr) ? "IPv4" : "IPv6");
 	if (!v4 && !vip->protocol && out->address.port != vip->port)
 		return fail_at(address, "the same port: an IPv6 grant has no room for another",
 			       "%u is not the service's port %u", ntohs(out->address.port),
@@ -673,7 +709,7 @@ static int sources_convert(const struct place *at, const struct raw_list *raw,
 	for (unsigned i = 0; i < balancer->services_count; i++) {
 		struct service_config *service = &balancer->services[i];
 
-		service->source = source[!ss_addr_is_v4(&service->vip.addr)];
+		service->source = source[!ss_addr_is_v4(service_sent_to(service))];
 	}
 	return 0;
 }

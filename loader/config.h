@@ -47,6 +47,8 @@ struct serve {
 	struct ss_endpoint vip; /* with the key "protocol": tcp (default), udp */
 	uint16_t listen; /* host byte order */
 	bool strict; /* replies: strict */
+	struct ss_addr
+		address; /* key "address": the server's, of the VIP's IP version; 0: not given */
 };
 
 /* Of a host: how it reports its load to balancers. */
@@ -100,7 +102,8 @@ struct service_config {
 	struct suspect_config suspect;
 	unsigned slow_start; /* seconds; 0: none */
 	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
-	struct backend_config *backends;
+	struct backend_config
+		*backends; /* all of one IP version; that of the VIP unless they are wrapped */
 	unsigned backends_count;
 };
 
@@ -147,6 +150,12 @@ int config_parse(const char *name, const char *text, size_t len, struct config *
 
 /* Frees @c; NULL is fine. */
 void config_free(struct config *c);
+
+/* May @backend, an address, be that of one more backend of @service, by its IP version? */
+bool service_takes(const struct service_config *service, const struct ss_addr *backend);
+
+/* An address of the IP version in which packets of @service leave. */
+const struct ss_addr *service_sent_to(const struct service_config *service);
 
 /* What is wrong with @text as the name of a service or backend; NULL if nothing. */
 const char *config_name_flaw(const char *text);

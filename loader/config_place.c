@@ -39,6 +39,7 @@ static const struct {
 	{ "host.serve[].listen", "a port, 1 to 65535" },
 	{ "host.serve[].replies", "classic or strict" },
 	{ "host.serve[].protocol", "tcp or udp" },
+	{ "host.serve[].address", "one of the server's own addresses, of the VIP's IP version" },
 	{ "host.report", "a mapping with the keys balancers and key" },
 	{ "host.report.balancers", "a list of endpoints, such as [\"10.0.2.2:7946\"]" },
 	{ "host.report.balancers[]",

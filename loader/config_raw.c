@@ -47,6 +47,7 @@ static const cyaml_schema_field_t serve_keys[] = {
 	KEY_TEXT(struct raw_serve, listen, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_serve, replies, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_serve, protocol, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_serve, address, OPTIONAL_TEXT),
 	CYAML_FIELD_END,
 };
 

@@ -21,6 +21,7 @@ struct raw_serve {
 	char *listen;
 	char *replies;
 	char *protocol;
+	char *address;
 };
 
 struct raw_report {

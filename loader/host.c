@@ -129,6 +129,7 @@ static int serve_sync(const struct pins *pins, const struct host_config *config,
 		vips[i] = config->serve[i].vip;
 		values[i].listen = SS_BE16(config->serve[i].listen);
 		values[i].strict = config->serve[i].strict;
+		values[i].address = config->serve[i].address;
 		if (!vips[i].protocol)
 			ports[listeners++] = config->serve[i].listen;
 	}

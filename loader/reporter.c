@@ -26,6 +26,12 @@
 #include "platform.h"
 #include "report.h"
 
+/* A service, and what is said of it. */
+struct reported {
+	struct ss_report_entry entry;
+	bool any_version; /* it may come from balancers in either IP version */
+};
+
 struct reporter {
 	const struct pins *pins;
 	const struct host_report_config *config;
@@ -34,8 +40,8 @@ struct reporter {
 	uint64_t due; /* CLOCK_MONOTONIC, in us */
 	uint64_t clock; /* what CLOCK_REALTIME was ahead of CLOCK_MONOTONIC at the start, in ns */
 	uint64_t last; /* the time in the last report */
-	struct ss_report_entry *entry; /* this interval's, of both IP versions */
-	unsigned entries;
+	struct reported *service; /* this interval's, of both IP versions */
+	unsigned services;
 	bool failed; /* it could not be reported, and that was said */
 };
 
@@ -62,28 +68,39 @@ static uint64_t report_time(struct reporter *r)
 static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
 {
 	struct reporter *r = arg;
-	struct ss_report_entry *grown;
+	static const struct ss_addr none;
+	struct reported *grown;
 
 	if (vip->protocol) /* UDP has no connections to count */
 		return;
-	grown = realloc(r->entry, (r->entries + 1) * sizeof(*grown));
+	grown = realloc(r->service, (r->services + 1) * sizeof(*grown));
 	if (!grown)
 		return;
-	r->entry = grown;
-	r->entry[r->entries++] = (struct ss_report_entry){ .vip = *vip, .listen = serve->listen };
+	r->service = grown;
+	r->service[r->services++] =
+		(struct reported){ .entry = { .vip = *vip, .listen = serve->listen },
+				   .any_version = !ss_addr_equal(&serve->address, &none) };
 }
 
 static void add_open(const struct ss_served_at *at, const struct ss_open *open, void *arg)
 {
 	struct reporter *r = arg;
 
-	for (unsigned i = 0; i < r->entries; i++)
-		if (ss_endpoint_equal(&r->entry[i].vip, &at->vip) &&
-		    r->entry[i].listen == at->listen)
-			r->entry[i].open = SS_BE32(open->open > 0 ? (__u32)open->open : 0);
+	for (unsigned i = 0; i < r->services; i++) {
+		struct ss_report_entry *entry = &r->service[i].entry;
+
+		if (ss_endpoint_equal(&entry->vip, &at->vip) && entry->listen == at->listen)
+			entry->open = SS_BE32(open->open > 0 ? (__u32)open->open : 0);
+	}
 }
 
-/* Sends the services of @balancer's IP version, in as many datagrams as it takes: mostly one. */
+/* May a balancer whose IP version that is send packets of @service here? */
+static bool is_for(const struct reported *service, bool v4)
+{
+	return service->any_version || ss_addr_is_v4(&service->entry.vip.addr) == v4;
+}
+
+/* Sends the services that @balancer may have by its IP version, in as many datagrams as it takes: mostly one. */
 static int balancer_report(struct reporter *r, const struct ss_endpoint *balancer)
 {
 	bool v4 = ss_addr_is_v4(&balancer->addr);
@@ -95,10 +112,10 @@ static int balancer_report(struct reporter *r, const struct ss_endpoint *balance
 	if (fd < 0)
 		return fd;
 	memset(&buf, 0, sizeof(buf));
-	for (unsigned i = 0; i < r->entries && !err; i++) {
-		if (ss_addr_is_v4(&r->entry[i].vip.addr) == v4)
-			buf.report.entry[n++] = r->entry[i];
-		if (n && (n == SS_REPORT_ENTRIES || i + 1 == r->entries)) {
+	for (unsigned i = 0; i < r->services && !err; i++) {
+		if (is_for(&r->service[i], v4))
+			buf.report.entry[n++] = r->service[i].entry;
+		if (n && (n == SS_REPORT_ENTRIES || i + 1 == r->services)) {
 			uint32_t len = report_finish(&buf, &from, n, report_time(r),
 						     r->config->interval, &r->key);
 
@@ -130,7 +147,7 @@ static void report_all(struct reporter *r)
 		outcome_say(r, err.text[0] ? err.text : "no host programs are loaded");
 		return;
 	}
-	r->entries = 0;
+	r->services = 0;
 	host_services(r->pins, add_service, r);
 	host_open(r->pins, add_open, r);
 	for (unsigned i = 0; i < r->config->balancers_count; i++) {
@@ -202,6 +219,6 @@ int reporter_run(const struct pins *pins, const struct host_report_config *confi
 	if (ret >= 0)
 		ret = loop_run(&r);
 	sd_event_unref(r.event);
-	free(r.entry);
+	free(r.service);
 	return ret < 0 ? error_set(err, ret, "the event loop failed: %s", strerror(-ret)) : 0;
 }

@@ -245,7 +245,7 @@ void packet_build_icmp(struct packet_buf *p, const struct icmp_spec *spec,
 	put16(p->bytes + p->l4 + 2, l4_sum(p, is_ipv4(p) ? IPPROTO_ICMP : IPPROTO_ICMPV6));
 }
 
-static unsigned wrap_ipv4(uint8_t *ip, const struct wrap_spec *spec, unsigned inner)
+static unsigned wrap_ipv4(uint8_t *ip, const struct wrap_spec *spec, uint8_t proto, unsigned inner)
 {
 	unsigned udp = spec->sport ? 8 : 0;
 
@@ -254,21 +254,21 @@ static unsigned wrap_ipv4(uint8_t *ip, const struct wrap_spec *spec, unsigned in
 	put16(ip + 2, 20 + udp + inner);
 	ip[6] = 0x40;
 	ip[8] = spec->ttl;
-	ip[9] = udp ? IPPROTO_UDP : IPPROTO_IPIP;
+	ip[9] = proto;
 	inet_pton(AF_INET, spec->src, ip + 12);
 	inet_pton(AF_INET, spec->dst, ip + 16);
 	ipv4_checksum(ip);
 	return 20;
 }
 
-static unsigned wrap_ipv6(uint8_t *ip, const struct wrap_spec *spec, unsigned inner)
+static unsigned wrap_ipv6(uint8_t *ip, const struct wrap_spec *spec, uint8_t proto, unsigned inner)
 {
 	unsigned udp = spec->sport ? 8 : 0;
 
 	ip[0] = 0x60 | spec->tos >> 4;
 	ip[1] = spec->tos << 4;
 	put16(ip + 4, udp + inner);
-	ip[6] = udp ? IPPROTO_UDP : IPPROTO_IPV6;
+	ip[6] = proto;
 	ip[7] = spec->ttl;
 	inet_pton(AF_INET6, spec->src, ip + 8);
 	inet_pton(AF_INET6, spec->dst, ip + 24);
@@ -279,9 +279,13 @@ void packet_wrap(struct packet_buf *p, const struct wrap_spec *spec)
 {
 	const uint8_t *l3 = p->bytes + p->l3;
 	unsigned inner = is_ipv4(p) ? get16(l3 + 2) : get16(l3 + 4) + 40u, len;
-	uint8_t outer[48] = { 0 };
+	uint8_t outer[48] = { 0 }, proto = is_ipv4(p) ? IPPROTO_IPIP : IPPROTO_IPV6;
+	int v4 = !strchr(spec->dst, ':');
 
-	len = is_ipv4(p) ? wrap_ipv4(outer, spec, inner) : wrap_ipv6(outer, spec, inner);
+	if (spec->sport)
+		proto = IPPROTO_UDP;
+	len = v4 ? wrap_ipv4(outer, spec, proto, inner) : wrap_ipv6(outer, spec, proto, inner);
+	put16(p->bytes + p->l3 - 2, v4 ? ETH_P_IP : ETH_P_IPV6);
 	p->l4 = p->l3 + len;
 	if (spec->sport) {
 		put16(outer + len, spec->sport);

@@ -53,14 +53,14 @@ struct icmp_spec {
 void packet_build_icmp(struct packet_buf *p, const struct icmp_spec *spec,
 		       const struct packet_buf *about);
 
-/* An outer header: IP in IP, or GUE if there is a UDP source port. */
+/* An outer header, of its addresses' IP version: IP in IP, or GUE if there is a UDP source port. */
 struct wrap_spec {
 	const char *src, *dst; /* addresses */
 	uint16_t sport;
 	uint8_t tos, ttl;
 };
 
-/* Wraps the IP packet @p. Afterwards its l3 is the outer header's offset, and l4 what follows that. */
+/* Wraps the IP packet @p, which has no VLAN tag or one. Afterwards its l3 is the outer header's offset, and l4 what follows that. */
 void packet_wrap(struct packet_buf *p, const struct wrap_spec *spec);
 
 /* Builds a UDP packet with @len bytes at @payload. */

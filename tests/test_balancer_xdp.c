@@ -71,6 +71,8 @@
 #define SOURCE_THREE "95" /* source hash, three backends */
 #define SOURCE_ONE "96" /* source hash, one backend */
 #define SOURCE_TWO "97" /* source hash, two backends */
+#define ACROSS "100" /* by ipip, one backend, of the other IP version */
+#define ACROSS_UDP "101" /* the same by gue */
 #define NO_SERVICE "99"
 
 /* The only backend of those with one. */
@@ -132,6 +134,10 @@ static const struct service_row services[] = {
 	{ "10.99.0.1:" WRAPPED, MAGLEV, { UP(BACKEND4) }, SS_METHOD_IPIP },
 	{ "10.99.0.1:" WRAPPED_UDP, MAGLEV, { UP(BACKEND4) }, SS_METHOD_GUE },
 	{ "10.99.0.1:" WRAPPED_TURNS, ROUND_ROBIN, { UP(BACKEND4) }, SS_METHOD_IPIP },
+	{ "10.99.0.1:" ACROSS, MAGLEV, { UP(BACKEND6) }, SS_METHOD_IPIP },
+	{ "10.99.0.1:" ACROSS_UDP, MAGLEV, { UP(BACKEND6) }, SS_METHOD_GUE },
+	{ "[fd00:99::1]:" ACROSS, MAGLEV, { UP(BACKEND4) }, SS_METHOD_IPIP },
+	{ "[fd00:99::1]:" ACROSS_UDP, MAGLEV, { UP(BACKEND4) }, SS_METHOD_GUE },
 	{ "[fd00:99::1]:" WRAPPED, MAGLEV, { UP(BACKEND6) }, SS_METHOD_IPIP },
 	{ "[fd00:99::1]:" WRAPPED_UDP, MAGLEV, { UP(BACKEND6) }, SS_METHOD_GUE },
 	{ "[fd00:99::1]:" RANDOM_THREE, RANDOM, { TWO6, UP("[fd00:3::3]:8080") } },
@@ -550,6 +556,7 @@ static const struct wrapped_row {
 	__u64 counters;
 	uint8_t tos;
 	bool rewritten; /* not wrapped at all */
+	bool across; /* the outer header is of the other IP version */
 } wrapped_rows[] = {
 	{ "SYN", { SYN4(WRAPPED, LINUX) }, PLAIN_SYN },
 	{ "SYN without options", { SYN4(WRAPPED, "") }, PLAIN_SYN },
@@ -587,19 +594,45 @@ static const struct wrapped_row {
 	{ "v6 last hop", { TO6(WRAPPED, "A", .ttl = 1) }, DROPPED(drop_ttl) },
 	{ "v6 UDP, SYN", { SYN6(WRAPPED_UDP, LINUX) }, PLAIN_SYN },
 	{ "v6 UDP, data", { TO6(WRAPPED_UDP, "PA", PAYLOAD("hello")) }, OTHER_SENT },
+	{ "in IPv6, SYN", { SYN4(ACROSS, LINUX) }, PLAIN_SYN, .across = true },
+	{ "in IPv6, SYN with a request", { SYN4(ACROSS, LINUX FULL) }, SYN_SENT, .across = true },
+	{ "in IPv6, data", { TO4(ACROSS, "PA", PAYLOAD("hello")) }, OTHER_SENT, .across = true },
+	{ "in IPv6, padding", { TO4(ACROSS, "A"), .padding = 6 }, OTHER_SENT, .across = true },
+	{ "in IPv6, 802.1Q", { TO4(ACROSS, "A", .vlan = 7) }, OTHER_SENT, .across = true },
+	{ "in IPv6, congested, and a class",
+	  { TO4(ACROSS, "A"), TOS4("\xbb") },
+	  OTHER_SENT,
+	  .tos = 0xbb,
+	  .across = true },
+	{ "in IPv6, last hop", { TO4(ACROSS, "A", .ttl = 1) }, DROPPED(drop_ttl) },
+	{ "in IPv6, UDP", { TO4(ACROSS_UDP, "PA", PAYLOAD("hello")) }, OTHER_SENT, .across = true },
+	{ "in IPv6, UDP, 802.1Q", { TO4(ACROSS_UDP, "A", .vlan = 7) }, OTHER_SENT, .across = true },
+	{ "in IPv4, SYN", { SYN6(ACROSS, LINUX) }, PLAIN_SYN, .across = true },
+	{ "in IPv4, SYN with a request",
+	  { SYN6(ACROSS, LINUX REQUEST6) },
+	  SYN_SENT,
+	  .across = true },
+	{ "in IPv4, data", { TO6(ACROSS, "PA", PAYLOAD("hello")) }, OTHER_SENT, .across = true },
+	{ "in IPv4, 802.1Q", { TO6(ACROSS, "A", .vlan = 7) }, OTHER_SENT, .across = true },
+	{ "in IPv4, congested, and a class",
+	  { TO6(ACROSS, "A"), TOS6("\x6b\xb0") },
+	  OTHER_SENT,
+	  .tos = 0xbb,
+	  .across = true },
+	{ "in IPv4, UDP", { TO6(ACROSS_UDP, "PA", PAYLOAD("hello")) }, OTHER_SENT, .across = true },
 };
 
 /* One hop less inside, and an outer header that has made one hop. @sport: as for packet_wrap(). */
 static void make_wrapped(struct packet_buf *p, const struct wrapped_row *row, uint16_t sport)
 {
-	bool v6 = is_ip6(p);
+	bool v6 = is_ip6(p) != row->across;
 	struct wrap_spec spec = { .src = v6 ? SOURCE6 : SOURCE4,
 				  .dst = v6 ? "fd00:3::9" : "10.0.3.9",
 				  .sport = sport,
 				  .tos = row->tos,
 				  .ttl = 63 };
 
-	p->bytes[p->l3 + (v6 ? 7 : 8)]--;
+	p->bytes[p->l3 + (is_ip6(p) ? 7 : 8)]--;
 	packet_checksum(p);
 	packet_set_macs(p, hop_mac, own_mac);
 	packet_wrap(p, &spec);
@@ -878,6 +911,45 @@ static void icmp_errors(void **state)
 		icmp_row_run(&icmp_rows[i]);
 		if (icmp_rows[i].verdict == XDP_TX)
 			icmp_cut(&icmp_rows[i]);
+	}
+	rows_done();
+}
+
+/* For a backend of the other IP version: wrapped, as it is. */
+static void icmp_across(void **state)
+{
+	static const struct icmp_row across_rows[] = {
+		{ "in IPv6", ICMP4(TOO_BIG4), SENT4(ACROSS), ICMP_SENT },
+		{ "in IPv6, UDP", ICMP4(TOO_BIG4), SENT4(ACROSS_UDP), ICMP_SENT },
+		{ "in IPv4", ICMP6(TOO_BIG6, .quoted = 8), SENT6(ACROSS), ICMP_SENT },
+		{ "in IPv4, UDP", ICMP6(1), SENT6(ACROSS_UDP), ICMP_SENT },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(across_rows); i++) {
+		const struct icmp_row *row = &across_rows[i];
+		struct wrap_spec outer = { .src = i < 2 ? SOURCE6 : SOURCE4,
+					   .dst = i < 2 ? "fd00:3::9" : "10.0.3.9",
+					   .ttl = 63 };
+		struct packet_buf in, want, out;
+
+		icmp_build(row, &in);
+		watch_start(&counters);
+		if (xdp_run(prog, 0, &in, &out) != XDP_TX)
+			row_failed(row->why, "not sent");
+		watch_expect(&counters, row->counters, row->why);
+		want = in;
+		want.bytes[want.l3 + (is_ip6(&want) ? 7 : 8)]--;
+		if (!is_ip6(&want))
+			ipv4_checksum(want.bytes + want.l3);
+		packet_set_macs(&want, hop_mac, own_mac);
+		if (i % 2) {
+			unsigned udp = out.l3 + (i < 2 ? 40 : 20);
+
+			outer.sport = out.bytes[udp] << 8 | out.bytes[udp + 1];
+		}
+		packet_wrap(&want, &outer);
+		packet_expect(&want, &out, row->why);
 	}
 	rows_done();
 }
@@ -1208,9 +1280,6 @@ static void service_config_fill(struct service_config *service, const struct ser
 					    .fail_open = row->fail_open,
 					    .flow_table = row->flow_table };
 	assert_int_equal(endpoint_parse(row->vip, &service->vip), 0);
-	assert_int_equal(address_parse(ss_addr_is_v4(&service->vip.addr) ? SOURCE4 : SOURCE6,
-				       &service->source),
-			 0);
 	snprintf(service->name, sizeof(service->name), "%s", row->vip);
 	service->backends = calloc(BACKENDS_MAX, sizeof(*service->backends));
 	assert_non_null(service->backends);
@@ -1222,6 +1291,9 @@ static void service_config_fill(struct service_config *service, const struct ser
 		b->weight = row->backend[i].weight;
 		b->state = row->backend[i].state;
 	}
+	assert_int_equal(address_parse(ss_addr_is_v4(service_sent_to(service)) ? SOURCE4 : SOURCE6,
+				       &service->source),
+			 0);
 }
 
 static void hops_fill(void)
@@ -2053,29 +2125,36 @@ static void wrapped_by_kernel(void **state)
 	static const struct service_row wrapped_services[] = {
 		{ "10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.77:8080") }, SS_METHOD_IPIP },
 		{ "[fd00:99::1]:" ONE, MAGLEV, { UP("[fd00:3::77]:8080") }, SS_METHOD_GUE },
+		{ "10.99.0.1:" ACROSS, MAGLEV, { UP("[fd00:3::77]:8080") }, SS_METHOD_GUE },
+		{ "[fd00:99::1]:" ACROSS, MAGLEV, { UP("10.0.3.77:8080") }, SS_METHOD_IPIP },
 	};
+	static const char *const sources[] = { "10.0.1.2", "fd00:1::2", "100::1", "192.0.0.8" };
 
 	(void)state;
 	services_apply(wrapped_services, 0);
-	services_apply(wrapped_services, 2);
-	for (int v6 = 0; v6 < 2; v6++) {
-		struct packet_case c[] = { { TO4(ONE, "A") }, { TO6(ONE, "A") } };
-		struct wrap_spec outer = { .src = v6 ? "fd00:1::2" : "10.0.1.2",
-					   .dst = v6 ? "fd00:3::77" : "10.0.3.77",
+	services_apply(wrapped_services, ROWS(wrapped_services));
+	for (unsigned i = 0; i < ROWS(wrapped_services); i++) {
+		struct packet_case c[] = { { TO4(ONE, "A") },
+					   { TO6(ONE, "A") },
+					   { TO4(ACROSS, "A") },
+					   { TO6(ACROSS, "A") } };
+		bool v6 = i % 2, outer6 = i == 1 || i == 2;
+		struct wrap_spec outer = { .src = sources[i],
+					   .dst = outer6 ? "fd00:3::77" : "10.0.3.77",
 					   .ttl = 64 };
 		struct packet_buf in, want, out;
 
-		packet_case_build(&in, &c[v6]);
+		packet_case_build(&in, &c[i]);
 		want = in;
 		watch_start(&counters);
 		assert_int_equal(xdp_run(prog, if_nametoindex("a0"), &in, &out), XDP_PASS);
 		watch_expect(&counters, C(other_forwarded) | C(stack_forwarded), "to the kernel");
 		want.bytes[want.l3 + (v6 ? 7 : 8)]--;
 		packet_checksum(&want);
-		if (v6)
+		if (outer6)
 			outer.sport = out.bytes[out.l3 + 40] << 8 | out.bytes[out.l3 + 41];
 		packet_wrap(&want, &outer);
-		packet_expect(&want, &out, v6 ? "v6 to the kernel" : "to the kernel");
+		packet_expect(&want, &out, sources[i]);
 	}
 	rows_done();
 }
@@ -2487,6 +2566,7 @@ int main(void)
 		cmocka_unit_test_setup(wrapped_ports, services_default),
 		cmocka_unit_test_setup(truncated, services_default),
 		cmocka_unit_test_setup(icmp_errors, services_default),
+		cmocka_unit_test_setup(icmp_across, services_default),
 		cmocka_unit_test_setup(echoes, services_default),
 		cmocka_unit_test_setup(checksum_edges, services_default),
 		cmocka_unit_test_setup(maglev_choice, services_default),

@@ -60,7 +60,7 @@ static void host_of_the_manual(void **state)
 				"  dial: [10.99.0.0/24, \"[fd00:99::1]:443\", \"10.98.0.1:80\"]\n"
 				"  serve:\n"
 				"    - {vip: \"10.99.0.1:80\", listen: 8080, replies: classic}\n"
-				"    - vip: \"[fd00:99::1]:443\"\n"
+				"    - {vip: \"[fd00:99::1]:443\", address: \"fd00:1::2\"}\n"
 				"  attach: clsact\n"
 				"  cgroup: /sys/fs/cgroup/apps\n");
 	const struct host_config *host = c->host;
@@ -93,6 +93,8 @@ static void host_of_the_manual(void **state)
 	assert_false(host->serve[0].strict);
 	endpoint_is(&host->serve[1].vip, "[fd00:99::1]:443");
 	assert_int_equal(host->serve[1].listen, 443);
+	assert_true(ss_addr_equal(&host->serve[0].address, &(struct ss_addr){}));
+	address_is(&host->serve[1].address, "fd00:1::2");
 	assert_int_equal(host->attach, TC_ATTACH_CLSACT);
 	assert_string_equal(host->cgroup, "/sys/fs/cgroup/apps");
 	config_free(c);
@@ -433,7 +435,7 @@ static const struct {
 	  "f:4: host.a.b[0].c: unknown key; " HOST_KEYS },
 	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
 	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies, "
-	  "protocol" },
+	  "protocol, address" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports, "
 	  "fragments, syn_limit" },
@@ -547,6 +549,13 @@ static const struct {
 	  "IPv6 grant has no room for another" },
 	{ "unknown replies", HOST "  serve:\n  - vip: 10.9.0.1:80\n    replies: fast\n",
 	  "f:5: host.serve[0].replies: unknown value 'fast'; expected classic or strict" },
+	{ "bad address in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    address: 10.9.0.1:80\n",
+	  "f:5: host.serve[0].address: '10.9.0.1:80' is not the address of a host; expected one of "
+	  "the server's own addresses, of the VIP's IP version" },
+	{ "address of the other IP version in serve",
+	  HOST "  serve:\n  - vip: 10.9.0.1:80\n    address: fd00::3\n",
+	  "f:5: host.serve[0].address: 'fd00::3' is not of the VIP's IP version; expected one of "
+	  "the server's own addresses, of the VIP's IP version" },
 	{ "vip twice in serve",
 	  HOST "  serve:\n  - vip: 10.9.0.1:80\n  - vip: 10.9.0.2:80\n  - vip: 10.9.0.1:80\n",
 	  "f:6: host.serve[2].vip: the same as in serve[0]; expected another vip" },
@@ -717,11 +726,24 @@ static const struct {
 	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    state: off}\n",
 	  "f:7: services[0].backends[0].state: unknown value 'off'; expected up, drain or down" },
 	{ "IPv6 behind IPv4", LB WEB "  backends:\n  - name: a\n    address: \"[fd00::3]:80\"\n",
-	  "f:7: services[0].backends[0].address: IPv6 backend of an IPv4 service; expected an IPv4 "
-	  "address" },
+	  "f:7: services[0].backends[0].address: an IPv6 backend; expected the service's IP "
+	  "version, or method: ipip or gue" },
 	{ "IPv4 behind IPv6", LB WEB6 "  backends:\n  - name: a\n    address: 10.0.0.3:80\n",
-	  "f:7: services[0].backends[0].address: IPv4 backend of an IPv6 service; expected an IPv6 "
-	  "address" },
+	  "f:7: services[0].backends[0].address: an IPv4 backend; expected the service's IP "
+	  "version, or method: ipip or gue" },
+	{ "IPv4 behind IPv6 by nat",
+	  LB WEB6 "  method: nat\n  backends:\n  - name: a\n    address: 10.0.0.3:80\n",
+	  "f:8: services[0].backends[0].address: an IPv4 backend; expected the service's IP "
+	  "version, or method: ipip or gue" },
+	{ "backends of both IP versions",
+	  LB WEB "  method: ipip\n  backends:\n  - {name: a, address: 10.0.0.3:80}\n"
+		 "  - {name: b, address: \"[fd00::3]:80\"}\n",
+	  "f:8: services[0].backends[1].address: an IPv6 backend; expected one IP version for all "
+	  "backends" },
+	{ "IPv6 behind IPv4, other port",
+	  LB WEB6 "  method: gue\n  backends:\n  - name: a\n    address: 10.0.0.3:81\n",
+	  "f:8: services[0].backends[0].address: 81 is not the service's port 80; expected the "
+	  "same port: an IPv6 grant has no room for another" },
 	{ "IPv6, other backend port",
 	  LB WEB6 "  backends:\n  - name: a\n    address: \"[fd00::3]:81\"\n",
 	  "f:7: services[0].backends[0].address: 81 is not the service's port 80; expected the "

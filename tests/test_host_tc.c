@@ -73,9 +73,11 @@ static const struct serve_row {
 	const char *vip;
 	unsigned listen;
 	bool strict, udp;
+	const char *address; /* for what comes wrapped in the other IP version */
 } serve_rows[] = {
-	{ VIP4, 8080, false }, { STRICT4, 8080, true },	      { VIP6, 80, false },
-	{ STRICT6, 80, true }, { ASKED4, 5353, false, true }, { ASKED6, 5353, false, true },
+	{ VIP4, 8080, false, false, DIP4 },  { STRICT4, 8080, true },
+	{ VIP6, 80, false, false, DIP6 },    { STRICT6, 80, true },
+	{ ASKED4, 5353, false, true, DIP4 }, { ASKED6, 5353, false, true, DIP6 },
 };
 static const char *const trusted_rows[] = { "10.0.2.0/24", "fd00:2::/64" };
 
@@ -453,6 +455,55 @@ static const struct unwrap_row {
 	  WRAP6(.tos = 3),
 	  UNWRAPPED,
 	  .inner_tos = "\x30" },
+	{ "in IPv6, SYN", { SYN(CLIENT4, VIP4, LINUX) }, WRAP6(), UNWRAPPED },
+	{ "in IPv6, ACK, UDP", { FROM(CLIENT4, VIP4, "A") }, WRAP6(UDP), UNWRAPPED },
+	{ "in IPv6, IPv4 options", { FROM(CLIENT4, VIP4, "A", IPOPT(NOP4)) }, WRAP6(), UNWRAPPED },
+	{ "in IPv6, SYN with a request",
+	  { SYN(CLIENT4, VIP4, LINUX FULL) },
+	  WRAP6(),
+	  UNWRAPPED,
+	  .asks = true },
+	{ "in IPv6, congestion, ECT(0) inside",
+	  { FROM(CLIENT4, VIP4, "A"), POKE(IP, 1, "\x2") },
+	  WRAP6(.tos = 3),
+	  UNWRAPPED,
+	  .inner_tos = "\3" },
+	{ "in IPv6, from a stranger",
+	  { FROM(CLIENT4, VIP4, "A") },
+	  WRAP6_FROM("fd00:1::2"),
+	  false,
+	  C(wrapped_untrusted) },
+	{ "in IPv6, no address",
+	  { FROM(CLIENT4, STRICT4, "A") },
+	  WRAP6(),
+	  false,
+	  C(wrapped_no_address) },
+	{ "in IPv6, not a service",
+	  { FROM(CLIENT4, "10.99.0.1:99", "A") },
+	  WRAP6(),
+	  STAYS_WRAPPED },
+	{ "in IPv4, SYN", { SYN(CLIENT6, VIP6, LINUX) }, WRAP4(), UNWRAPPED },
+	{ "in IPv4, ACK, UDP", { FROM(CLIENT6, VIP6, "A") }, WRAP4(UDP), UNWRAPPED },
+	{ "in IPv4, SYN with a request",
+	  { SYN(CLIENT6, VIP6, LINUX REQUEST6) },
+	  WRAP4(UDP),
+	  UNWRAPPED,
+	  .asks = true },
+	{ "in IPv4, congestion, ECT(0) inside",
+	  { FROM(CLIENT6, VIP6, "A"), POKE(IP, 1, "\x20") },
+	  WRAP4(.tos = 3),
+	  UNWRAPPED,
+	  .inner_tos = "\x30" },
+	{ "in IPv4, from a stranger",
+	  { FROM(CLIENT6, VIP6, "A") },
+	  WRAP4_FROM("10.0.1.2"),
+	  false,
+	  C(wrapped_untrusted) },
+	{ "in IPv4, no address",
+	  { FROM(CLIENT6, STRICT6, "A") },
+	  WRAP4(),
+	  false,
+	  C(wrapped_no_address) },
 };
 
 /* What was inside, for the server's own address. */
@@ -1669,6 +1720,51 @@ static void icmp_table(void **state)
 	rows_done();
 }
 
+/*
+ * An error to the service's address, wrapped by a balancer in either IP version: as if it had come as it
+ * is. About a connection that is not known, it is nobody's.
+ */
+static void icmp_unwrap_run(const struct icmp_row *row, const struct wrap_spec *wrap)
+{
+	struct packet_buf in, want, out;
+	unsigned verdict;
+
+	icmp_build(row, &in);
+	packet_wrap(&in, wrap);
+	icmp_want(row, &want);
+	watch_start(&counters);
+	verdict = tc_run(ingress, &in, &out);
+	if (verdict != (row->translated ? TC_NEXT : TC_DROP))
+		row_failed(row->why, "in %s: verdict %u", wrap->dst, verdict);
+	watch_expect(&counters, row->translated ? C(icmp_translated) : 0, row->why);
+	if (row->translated)
+		packet_expect(&want, &out, row->why);
+}
+
+static void icmp_unwrap(void **state)
+{
+	static const struct wrap_spec wraps[] = { WRAP4(), WRAP4(UDP), WRAP6(), WRAP6(UDP) };
+	unsigned translated = 0, dropped = 0;
+
+	(void)state;
+	wire_connect(true);
+	for (size_t i = 0; i < ROWS(icmp_rows); i++) {
+		const struct icmp_row *row = &icmp_rows[i];
+
+		if (strcmp(row->error.dst, row->about.src) || !sent_by_server(row->about.src) ||
+		    row->poke.len || row->shorter || (row->error.quoted && row->error.quoted < 8))
+			continue;
+		wire_state(row->about.src, row->known);
+		for (size_t j = 0; j < ROWS(wraps); j++)
+			icmp_unwrap_run(row, &wraps[j]);
+		translated += row->translated;
+		dropped += !row->translated;
+	}
+	assert_true(translated >= 4 && dropped >= 2);
+	wire_disconnect(true);
+	rows_done();
+}
+
 /* --- RSTs in the server's own name ---------------------------------------------------------------- */
 
 static const struct reset_row {
@@ -1763,6 +1859,10 @@ static const struct udp_row {
 	{ "v6 not trusted", CLIENT6, ASKED6, WRAP6_FROM("fd00:9::1"), 10, false,
 	  C(wrapped_untrusted) },
 	{ "v6 a TCP service", CLIENT6, VIP6, WRAP6(), 10, STAYS_WRAPPED },
+	{ "in IPv6", CLIENT4, ASKED4, WRAP6(), 10, UNWRAPPED },
+	{ "in IPv6, gue", CLIENT4, ASKED4, WRAP6(UDP), 11, UNWRAPPED },
+	{ "in IPv4", CLIENT6, ASKED6, WRAP4(), 10, UNWRAPPED },
+	{ "in IPv4, gue", CLIENT6, ASKED6, WRAP4(UDP), 11, UNWRAPPED },
 };
 
 static const char udp_payload[1400] = "what?";
@@ -2106,7 +2206,7 @@ static const struct egress_row {
 	/* A client that did not ask: all is late; and the SYN-ACK leaves room for outer headers. */
 	{ "plain, SYN-ACK",
 	  { SYNACK4(MSS_REST("\5\xb4")) },
-	  GRANTED4(MSS_REST("\5\x98")),
+	  GRANTED4(MSS_REST("\5\x84")),
 	  PLAIN4,
 	  LATE },
 	{ "plain, SYN-ACK without options", { SYNACK4("") }, GRANTED4(""), PLAIN4, LATE },
@@ -2116,8 +2216,8 @@ static const struct egress_row {
 	  PLAIN4,
 	  LATE },
 	{ "plain, no room",
-	  { SYNACK4(MSS_REST("\0\x1c")) },
-	  GRANTED4(MSS_REST("\0\x1c")),
+	  { SYNACK4(MSS_REST("\0\x30")) },
+	  GRANTED4(MSS_REST("\0\x30")),
 	  PLAIN4,
 	  LATE },
 	{ "plain, ACK", { SERVER4("A") }, AS_VIP4("A"), PLAIN4, LATE },
@@ -2368,6 +2468,8 @@ static void configure(void)
 		struct ss_serve serve = { .listen = htons(serve_rows[i].listen),
 					  .strict = serve_rows[i].strict };
 
+		if (serve_rows[i].address)
+			assert_int_equal(address_parse(serve_rows[i].address, &serve.address), 0);
 		vip.protocol = serve_rows[i].udp ? SS_UDP : 0;
 		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.serve), &vip, &serve,
 						     BPF_ANY),
@@ -2459,15 +2561,11 @@ int main(void)
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),
-		cmocka_unit_test(strict_synacks),
-		cmocka_unit_test(strict_packets),
-		cmocka_unit_test(strict_taken),
-		cmocka_unit_test(icmp_table),
-		cmocka_unit_test(reset_table),
-		cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions),
-		cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),	  cmocka_unit_test(strict_synacks),
+		cmocka_unit_test(strict_packets), cmocka_unit_test(strict_taken),
+		cmocka_unit_test(icmp_table),	  cmocka_unit_test(icmp_unwrap),
+		cmocka_unit_test(reset_table),	  cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions),	  cmocka_unit_test(half_open_collisions),
 	};
 	const struct CMUnitTest egress_tests[] = {
 		cmocka_unit_test(egress_table), cmocka_unit_test(plain_socket),

@@ -44,6 +44,7 @@
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
 	X(wrapped_untrusted,      "packets for a service that were not unwrapped: not from a trusted balancer") \
+	X(wrapped_no_address,     "packets for a service, wrapped in the other IP version: not unwrapped, no address") \
 	X(syn_sent_on,            "SYNs of this host's own that the balancer gave back to it, sent on to another server") \
 	X(syn_own_dropped,        "SYNs of this host's own that came back again, dropped: the service has no other server") \
 	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \

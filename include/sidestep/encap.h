@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * How a packet is wrapped on its way from the balancer to a server (step 2), and unwrapped there
- * (step 3). The outer header is of the same IP version as the packet inside.
+ * (step 3). The outer header is of the server's IP version, the packet inside of the client's.
  *
- * ipip: IP in IP (RFC 2003, RFC 2473), protocol 4 or 41. gue: the same behind a UDP header, without a
+ * ipip: IP in IP (RFC 2003, RFC 2473, RFC 4213), protocol 4 or 41 by what is inside. gue: the same behind a UDP header, without a
  * header of its own (Generic UDP Encapsulation, draft-ietf-intarea-gue-09, version 1), so that
  * routers spread connections by the UDP source port. Either is what Linux' own tunnels understand.
  */
@@ -20,6 +20,7 @@
 /* The longest outer headers: what a path that carries wrapped packets has less room for. */
 #define SS_ENCAP4_MAX 28
 #define SS_ENCAP6_MAX 48
+#define SS_ENCAP_MAX SS_ENCAP6_MAX
 
 #define SS_ECN_MASK 3 /* RFC 3168: of a type-of-service byte */
 #define SS_ECN_CE 3

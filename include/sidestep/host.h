@@ -126,6 +126,7 @@ struct ss_serve {
 	__be16 listen; /* the port of the server's listening socket */
 	__u8 strict; /* 1: strict replies */
 	__u8 pad;
+	struct ss_addr address; /* the server's, for what comes wrapped in the other IP version; or 0 */
 };
 
 /* A service, and the port that its server listens on here. */
@@ -152,6 +153,7 @@ struct ss_meta {
 _Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");
+_Static_assert(sizeof(struct ss_serve) == 20, "ss_serve has no hidden padding");
 _Static_assert(sizeof(struct ss_served_at) == 24, "ss_served_at is a map key");
 _Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");
 

@@ -129,7 +129,7 @@ struct ss_lb_head {
 	__u32 slots_wanted; /* by the configuration; 0: as many as the number of backends asks for */
 	__u32 method; /* an ss_method */
 	__u32 flow_id; /* of the service in the map "flows"; 0: it does without */
-	struct ss_addr source; /* of outer headers; the service's IP version */
+	struct ss_addr source; /* of outer headers; the backends' IP version */
 	__u32 fail_open; /* 1: if no backend is up, those that are down count as up */
 	__u32 quic_id_len; /* bytes of a server's id in QUIC's connection ids; 0: they tell nothing */
 	__u16 slow_start; /* seconds; 0: none */

@@ -108,6 +108,24 @@ void case_path_mtu_server(const struct family *family)
 	narrow_end(family, family->client, "to-c1", "s1");
 }
 
+/* The errors come wrapped: the server's address is of the other IP version. */
+void case_path_mtu_across(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, takes_load, loads);
+	long errors;
+
+	across_begin("gue");
+	counters_mark();
+	narrow_begin(family->client, "to-c1");
+	narrow_talk(talk, &talk->server_pid);
+	errors = counted("lb", "icmp_forwarded");
+	assert_true(errors > 0);
+	assert_int_equal(counted("s1", "icmp_translated"), errors);
+	expect_outcome("c1", "client_direct", 1);
+	narrow_end(family, family->client, "to-c1", "s1");
+	across_end();
+}
+
 /* --- hints that are lost ------------------------------------------------------------------------- */
 
 /* Other connections have taken all slots of @host. */

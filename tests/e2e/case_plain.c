@@ -9,6 +9,7 @@
 #include "ask.h"
 #include "capture.h"
 #include "programs.h"
+#include "reports.h"
 
 #define AT_ONCE_MS 900 /* less than one SYN retransmission */
 
@@ -161,9 +162,8 @@ static void plain_host(const struct family *family)
 	host_load("c1", CONFIG_CLIENT);
 }
 
-static void plain_all(const struct family *family, const char *method)
+static void plain_all(const struct family *family)
 {
-	balancer_load_method(method);
 	counters_mark();
 	capture_clear();
 	plain_talks(family);
@@ -172,7 +172,6 @@ static void plain_all(const struct family *family, const char *method)
 	plain_beside(family);
 	plain_and_redirected(family);
 	plain_host(family);
-	balancer_load();
 }
 
 /* A service's first backend comes later: by then, where outer headers come from has to be known. */
@@ -196,13 +195,60 @@ static void plain_backend_later(const struct family *family)
 
 void case_plain_ipip(const struct family *family)
 {
-	plain_all(family, "ipip");
+	balancer_load_method("ipip");
+	plain_all(family);
 	plain_backend_later(family);
 }
 
 void case_plain_gue(const struct family *family)
 {
-	plain_all(family, "gue");
+	balancer_load_method("gue");
+	plain_all(family);
+	balancer_load();
+}
+
+/* --- servers of the other IP version ------------------------------------------------------------ */
+
+/* A server reports to a balancer that sends it the other IP version, too. */
+static void across_reports(const struct family *family)
+{
+	const char *service = family->af == AF_INET ? "one" : "one6";
+	long deadline = now_ms() + WAIT_MS;
+	struct reporter reporter;
+
+	reports_accept_in(CONFIG_ACROSS, NULL);
+	reporter_start(&reporter, "s1", REPORT_KEY, 100);
+	while (backend_open(service, "s1") != 0 && now_ms() < deadline)
+		usleep(10000);
+	assert_int_equal(backend_open(service, "s1"), 0);
+	reporter_stop(&reporter);
+}
+
+void case_across_ipip(const struct family *family)
+{
+	across_begin("ipip");
+	plain_all(family);
+	across_reports(family);
+	across_end();
+}
+
+void case_across_gue(const struct family *family)
+{
+	across_begin("gue");
+	plain_all(family);
+	across_end();
+}
+
+/* A server that has not been told where such packets are to go. */
+void case_across_unknown(const struct family *family)
+{
+	across_begin("ipip");
+	host_load("s1", CONFIG_SERVER);
+	counters_mark();
+	must("c1", "! curl -s -m 2 -o /dev/null 'http://%s:81/'",
+	     family->af == AF_INET ? "10.99.0.1" : "[fd00:99::1]");
+	assert_true(counted("s1", "wrapped_no_address") > 0);
+	across_end();
 }
 
 /* --- servers that have nothing of ours ---------------------------------------------------------- */

@@ -79,15 +79,32 @@ static void udp_servers_start(struct talk *talk, pid_t *pids)
 /* --- the client --------------------------------------------------------------------------------- */
 
 /* A socket that takes nothing but what comes from the service. */
-static int udp_dial(const struct talk *talk)
+static int udp_dial_from(const struct talk *talk, int port)
 {
 	struct sockaddr_storage vip = address_of(talk->family->af, talk->vip, talk->vport);
+	struct sockaddr_storage own = address_of(talk->family->af, talk->family->client, port);
 	int fd = socket(talk->family->af, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	NEED(fd >= 0);
+	NEED(!bind(fd, (void *)&own, sizeof(own)));
 	NEED(!connect(fd, (void *)&vip, sizeof(vip)));
 	set_timeout(fd, SO_RCVTIMEO, 1000 * patience);
 	return fd;
+}
+
+static int udp_dial(const struct talk *talk)
+{
+	return udp_dial_from(talk, 0);
+}
+
+#define NEW_PORT 10000 /* and above: none of those that the kernel hands out */
+
+/* A new flow, from a port that no earlier one had: the balancer would know that one still. */
+static int udp_dial_new(const struct talk *talk)
+{
+	static int port = NEW_PORT;
+
+	return udp_dial_from(talk, port++);
 }
 
 /* Asks a question of @len bytes, number @id. Returns which server has answered. */
@@ -146,7 +163,7 @@ static void udp_goes_on(void *arg)
 		for (unsigned i = 0; i < FLOWS; i++)
 			NEED(udp_ask(fds[i], 100, i) == server[i]);
 		for (unsigned i = 0; i < FLOWS; i++) {
-			int fd = udp_dial(talk);
+			int fd = udp_dial_new(talk);
 
 			NEED(udp_ask(fd, 100, i) != 2);
 			close(fd);
@@ -182,19 +199,23 @@ static struct talk *udp_talk(const struct family *family, pid_t *servers)
 	return talk;
 }
 
-static void udp_by(const struct family *family, const char *method)
+static void udp_asks(const struct family *family)
 {
 	pid_t servers[ASK_SERVERS];
-	struct talk *talk;
+	struct talk *talk = udp_talk(family, servers);
 
-	must(NULL, "sed -E 's/(name: datagrams6?),/\\1, method: %s,/' '%s' >'%s'", method,
-	     config_path(CONFIG_BALANCER), config_path("udp.yaml"));
-	must("lb", "sidestep balancer up '%s'", config_path("udp.yaml"));
-	talk = udp_talk(family, servers);
 	child_join(child_start("c1", udp_client, talk));
 	udp_counted();
 	servers_end(servers, ASK_SERVERS);
 	talk_finish(talk);
+}
+
+static void udp_by(const struct family *family, const char *method)
+{
+	must(NULL, "sed -E 's/(name: datagrams6?),/\\1, method: %s,/' '%s' >'%s'", method,
+	     config_path(CONFIG_BALANCER), config_path("udp.yaml"));
+	must("lb", "sidestep balancer up '%s'", config_path("udp.yaml"));
+	udp_asks(family);
 	balancer_load();
 }
 
@@ -206,6 +227,14 @@ void case_udp_ipip(const struct family *family)
 void case_udp_gue(const struct family *family)
 {
 	udp_by(family, "gue");
+}
+
+/* The servers' addresses are of the other IP version. */
+void case_udp_across(const struct family *family)
+{
+	across_begin("gue");
+	udp_asks(family);
+	across_end();
 }
 
 /* A backend drains, goes, and others come: no flow that goes on notices. */

@@ -49,6 +49,7 @@
 	X(blocked_later, "the direct path fails during a transfer", ALL)                          \
 	X(path_mtu, "the way to the server is narrower than its links", ALL)                      \
 	X(path_mtu_server, "the way to the client is narrower than its links", ALL)               \
+	X(path_mtu_across, "the same, and the server is of the other IP version", CLASSIC)        \
 	X(path_mtu_forgotten, "the same, and other connections have taken the hints", ALL)        \
 	X(firewall, "a stateful firewall on client and server", ALL)                              \
 	X(own_source, "a network that drops spoofed sources", ALL)                                \
@@ -83,6 +84,9 @@
 	X(options_crowded, "other experimental options beside ours", ALL)                         \
 	X(no_host_programs, "a client without host programs", ALL)                                \
 	X(plain_ipip, "clients that do not ask, by IP in IP", ALL)                                \
+	X(across_ipip, "IPv4 clients in IPv6 and back, by IP in IP", ALL)                         \
+	X(across_gue, "IPv4 clients in IPv6 and back, by Generic UDP Encapsulation", ALL)         \
+	X(across_unknown, "the same, to a server that does not expect it", ONCE)                  \
 	X(plain_nat, "servers without host programs, by address translation", ALL)                \
 	X(nat_redirected, "the balancer translates addresses, the server has host programs", ALL) \
 	X(ping, "a ping to a service's address", ALL)                                             \
@@ -120,6 +124,7 @@
 	X(load_skewed, "connections that take very different times", ONCE)                        \
 	X(udp_ipip, "UDP services, by ipip", CLASSIC)                                             \
 	X(udp_gue, "UDP services, by gue", CLASSIC)                                               \
+	X(udp_across, "UDP services, servers of the other IP version", CLASSIC)                   \
 	X(udp_change, "backends drain and go, UDP flows go on", CLASSIC)                          \
 	X(udp_quic, "a QUIC client that changes its address", CLASSIC)                            \
 	X(udp_and_tcp, "UDP and TCP of one service, from one port", CLASSIC)                      \

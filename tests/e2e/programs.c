@@ -178,6 +178,40 @@ void balancer_load_method(const char *method)
 	balancer_load_services(keys);
 }
 
+/* Server number @n, whose addresses are those of the link 2 + @n. */
+static void across_server(int n)
+{
+	char host[8], name[32];
+
+	snprintf(host, sizeof(host), "s%d", n);
+	snprintf(name, sizeof(name), "%s-" CONFIG_ACROSS, host);
+	must(NULL,
+	     "sed -E 's#vip: \"10[^\"]*\"#&, address: \"10.0.%d.2\"#; "
+	     "s#vip: \"\\[[^\"]*\"#&, address: \"fd00:1:%d::2\"#' '%s' >'%s'",
+	     2 + n, 2 + n, config_path(CONFIG_SERVER), config_path(name));
+	host_load(host, name);
+}
+
+void across_begin(const char *method)
+{
+	for (int n = 1; n <= 3; n++)
+		across_server(n);
+	must(NULL,
+	     "sed -E 's#(\\{name: [^{]*)(vip: \"[^\"]*\")#\\1\\2, method: %s#; "
+	     "s#^    vip: .*#&\\n    method: %s#; "
+	     "s#address: \"10\\.0\\.([0-9]+)\\.2:#address:  \"[fd00:1:\\1::2]:#g; "
+	     "s#address: \"\\[fd00:1:([0-9]+)::2\\]:#address: \"10.0.\\1.2:#g' '%s' >'%s'",
+	     method, method, config_path(CONFIG_BALANCER), config_path(CONFIG_ACROSS));
+	must("lb", "sidestep balancer up '%s'", config_path(CONFIG_ACROSS));
+}
+
+void across_end(void)
+{
+	balancer_load();
+	for (int n = 1; n <= 3; n++)
+		host_load((const char *[]){ "s1", "s2", "s3" }[n - 1], CONFIG_SERVER);
+}
+
 void balancer_load_with(const char *keys)
 {
 	must(NULL, "sed 's#^balancer:#&\\n  %s#' '%s' >'%s'", keys, config_path(CONFIG_BALANCER),

@@ -28,6 +28,7 @@
 
 /* Configuration files: the testbed's with additions. config_write() makes others. */
 #define CONFIG_BALANCER "balancer.yaml"
+#define CONFIG_ACROSS "across.yaml"
 #define CONFIG_SERVER "server.yaml"
 #define CONFIG_CLIENT "client.yaml"
 
@@ -50,6 +51,13 @@ void balancer_load(void);
 void balancer_load_services(const char *keys);
 /* The same, but they have the method @method. */
 void balancer_load_method(const char *method);
+
+/*
+ * Every service has the method @method and backends of the other IP version, and servers know where what
+ * comes so wrapped is to go. The balancer's configuration is CONFIG_ACROSS then.
+ */
+void across_begin(const char *method);
+void across_end(void);
 
 /* Unloads a host's programs, after a look at their error counters. */
 void host_unload(const char *host);

@@ -19,13 +19,18 @@ static void key_write(const char *name, const char *key)
 
 void reports_accept(const char *scheduler)
 {
+	reports_accept_in(CONFIG_BALANCER, scheduler);
+}
+
+void reports_accept_in(const char *config, const char *scheduler)
+{
 	key_write("balancer.key", REPORT_KEY);
 	must(NULL,
 	     "sed 's#^balancer:#&\\n  reports: {port: %d, key: %s}#; s/{name: many6\\?, /&%s%s%s/' "
 	     "'%s' "
 	     ">'%s'",
 	     REPORT_PORT, config_path("balancer.key"), scheduler ? "scheduler: " : "",
-	     scheduler ? scheduler : "", scheduler ? ", " : "", config_path(CONFIG_BALANCER),
+	     scheduler ? scheduler : "", scheduler ? ", " : "", config_path(config),
 	     config_path("balancer-reports.yaml"));
 	must("lb", "sidestep balancer up '%s'", config_path("balancer-reports.yaml"));
 }

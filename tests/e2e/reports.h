@@ -19,6 +19,8 @@ struct reporter {
  * of the services "many" and "many6". balancer_load() ends both.
  */
 void reports_accept(const char *scheduler);
+/* The same, but it is the configuration @config that gets them. */
+void reports_accept_in(const char *config, const char *scheduler);
 
 /* @host reports every @interval ms, with @key. Returns when the first report is about to be sent. */
 void reporter_start(struct reporter *reporter, const char *host, const char *key,
