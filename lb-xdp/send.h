@@ -93,16 +93,18 @@ static __noinline int balance_wrapped(struct xdp_md *ctx, struct packet *p,
 				      const struct ss_lb_backend *backend,
 				      struct ss_lb_backend_cpu *hop)
 {
-	struct ss_addr client = packet_client(p);
+	struct ss_addr client = packet_client(p), source;
 	int action;
 
+	if (!table_source(table, &backend->endpoint.addr, &source))
+		return drop(SS_LB_drop_no_route);
 	if (!decrement_ttl(p))
 		return drop(SS_LB_drop_ttl);
-	if (encapsulate(ctx, p, table->head->method, &table->head->source, &backend->endpoint.addr))
+	if (encapsulate(ctx, p, table->head->method, &source, &backend->endpoint.addr))
 		return drop(SS_LB_error_helper);
 	action = balance_forward(ctx, p, hop);
 	if (action == XDP_PASS)
-		encap_as_client(p, &table->head->source, &client);
+		encap_as_client(p, &source, &client);
 	return action;
 }
 

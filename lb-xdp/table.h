@@ -56,6 +56,18 @@ static __always_inline __u32 table_slot(const struct table *table, __u32 slot)
 	return slot < SS_LB_SMALL_SLOTS ? SMALL(table)->slot[slot] : 0;
 }
 
+/* Where what the balancer itself sends to @to, in an outer header or by nat, comes from. 0: nowhere. */
+static __always_inline int table_source(const struct table *table, const struct ss_addr *to,
+					struct ss_addr *source)
+{
+	if (ss_addr_is_v4(to)) {
+		*source = ss_addr_v4(table->head->source4);
+		return table->head->source4 != 0;
+	}
+	*source = table->head->source6;
+	return source->w[0] != 0;
+}
+
 /* The backend at @index; NULL if there is none. */
 static __always_inline const struct ss_lb_backend *table_backend(const struct table *table,
 								 __u32 index)

@@ -29,7 +29,8 @@ static __always_inline int nat_begin(const struct table *table, const struct pac
 	w->nat.service = p->dst;
 	w->nat.used = bpf_ktime_get_coarse_ns();
 	w->nat.seen = 0;
-	w->ends.local.addr = table->head->source;
+	if (!table_source(table, &backend->endpoint.addr, &w->ends.local.addr))
+		return -SS_LB_drop_no_route;
 	w->ends.remote = backend->endpoint;
 	if (nat_take(&w->ends, &w->nat, packet_hash(p)))
 		return -SS_LB_drop_no_port;
@@ -79,7 +80,8 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const st
 	state = backend_state(&w->flow.backend);
 	if (!state)
 		return drop(SS_LB_error_map);
-	w->ends.local.addr = table->head->source;
+	if (!table_source(table, &w->flow.backend.endpoint.addr, &w->ends.local.addr))
+		return drop(SS_LB_drop_no_route);
 	w->ends.local.port = w->flow.nat_port;
 	w->ends.remote = w->flow.backend.endpoint;
 	nat_to_server(p, &w->ends);

@@ -69,26 +69,19 @@ static int maps_create(const struct pins *pins, struct error *err)
 	return ret;
 }
 
-/* Has @service a source, and one of its backends' IP version? */
-static bool source_fits(const struct service_config *service)
-{
-	const struct ss_addr *source = &service->source;
-
-	return (source->w[3] || source->w[0]) &&
-	       ss_addr_is_v4(source) == ss_addr_is_v4(service_sent_to(service));
-}
-
 /* Fills in the sources of outer headers that the configuration leaves to the routes. */
 static int sources_find(struct service_config *services, unsigned count, struct error *err)
 {
 	for (unsigned i = 0; i < count; i++) {
 		struct service_config *service = &services[i];
+		const struct ss_addr *to = service_sent_to(service);
+		struct ss_addr *source = &service->source[!ss_addr_is_v4(to)];
 		int ret;
 
 		if (service->method == SS_METHOD_REWRITE || !service->backends_count ||
-		    source_fits(service))
+		    source->w[3] || source->w[0])
 			continue;
-		ret = platform_source(&service->backends[0].address.addr, &service->source);
+		ret = platform_source(to, source);
 		if (ret)
 			return error_set(err, ret,
 					 "service %s: no address to reach backend %s from (%s); "

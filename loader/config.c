@@ -709,7 +709,7 @@ static int sources_convert(const struct place *at, const struct raw_list *raw,
 	for (unsigned i = 0; i < balancer->services_count; i++) {
 		struct service_config *service = &balancer->services[i];
 
-		service->source = source[!ss_addr_is_v4(service_sent_to(service))];
+		memcpy(service->source, source, sizeof(source));
 	}
 	return 0;
 }

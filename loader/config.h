@@ -101,7 +101,8 @@ struct service_config {
 	unsigned quic_id_len; /* key "quic_id_length"; 0: connection ids tell nothing (default) */
 	struct suspect_config suspect;
 	unsigned slow_start; /* seconds; 0: none */
-	struct ss_addr source; /* of outer headers; 0: by the route to the backends */
+	struct ss_addr
+		source[2]; /* of outer headers, IPv4 and IPv6; 0: by the route to the backends */
 	struct backend_config
 		*backends; /* all of one IP version; that of the VIP unless they are wrapped */
 	unsigned backends_count;

@@ -166,7 +166,7 @@ static int table_make(struct wanted *w, void *at)
 	if (mmap(at, lb_table_size(w->is_large), PROT_READ | PROT_WRITE,
 		 MAP_SHARED | MAP_FIXED | MAP_POPULATE, w->fd, 0) == MAP_FAILED)
 		return -errno;
-	return lb_table_build(w->config, w->index, w->ids, at);
+	return lb_table_build(w->config, w->index, w->ids, w->old ? w->old->table.head : NULL, at);
 }
 
 /* Builds the tables of the services of one share that differ. */

@@ -159,7 +159,8 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 		.slots_wanted = service->slots,
 		.method = service->method,
 		.flow_id = flow_id(service),
-		.source = service->source,
+		.source4 = service->source[0].w[3],
+		.source6 = service->source[1],
 		.fail_open = service->fail_open,
 		.quic_id_len = service->quic_id_len,
 		.slow_start = service->slow_start,
@@ -169,8 +170,20 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 	};
 }
 
+/*
+ * Sources that @head does not say are those of @old, if there is one: connections may go on that it began,
+ * to backends of the other IP version.
+ */
+static void sources_inherit(struct ss_lb_head *head, const struct ss_lb_head *old)
+{
+	if (old && !head->source4)
+		head->source4 = old->source4;
+	if (old && !head->source6.w[0])
+		head->source6 = old->source6;
+}
+
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
-		   void *memory)
+		   const struct ss_lb_head *old, void *memory)
 {
 	bool large = lb_table_is_large(service);
 	struct lb_table table = table_parts(memory, large);
@@ -178,6 +191,7 @@ int lb_table_build(const struct service_config *service, uint32_t index, const u
 	if (service->backends_count > backends_max(large))
 		return -E2BIG;
 	*table.head = head_of(service, index);
+	sources_inherit(table.head, old);
 	memcpy(table.name, service->name, SS_LB_NAME_LEN);
 	append_backends(service, ids, true, &table);
 	table.head->active = table.head->backends;
@@ -206,6 +220,7 @@ bool lb_table_is(const struct lb_table *table, const struct service_config *serv
 	struct ss_lb_head head = head_of(service, table->head->index);
 	uint32_t active = 0, other = table->head->active;
 
+	sources_inherit(&head, table->head);
 	head.active = table->head->active;
 	head.backends = service->backends_count;
 	if (memcmp(&head, table->head, sizeof(head)) || strcmp(table->name, service->name))
@@ -230,7 +245,6 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 		.scheduler = table->head->scheduler,
 		.slots = table->head->slots_wanted,
 		.method = table->head->method,
-		.source = table->head->source,
 		.flow_table = table->head->flow_id != 0,
 		.fail_open = table->head->fail_open,
 		.quic_id_len = table->head->quic_id_len,
@@ -240,6 +254,9 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 		.backends_count = table->head->backends,
 	};
 
+	if (table->head->source4)
+		service.source[0] = ss_addr_v4(table->head->source4);
+	service.source[1] = table->head->source6;
 	service.backends = calloc(table->head->backends + 1, sizeof(*service.backends));
 	if (!service.backends)
 		return -ENOMEM;

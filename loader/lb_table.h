@@ -34,11 +34,12 @@ int lb_table_view(void *memory, bool large, struct lb_table *out);
 /*
  * Builds the table of @service at @memory: lb_table_size() bytes of zeroes, 8-aligned. @index is the
  * service's place in the maps of tables, @ids[i] the id of backend i, an index into the map
- * "backend_cpu". Backends that are up and have a weight take new connections. Returns 0 or a negative
- * errno; -E2BIG: its table has not as much room as it has backends.
+ * "backend_cpu"; @old the head of the table that it replaces, or NULL. Backends that are up and have a
+ * weight take new connections. Returns 0 or a negative errno; -E2BIG: its table has not as much room as it
+ * has backends.
  */
 int lb_table_build(const struct service_config *service, uint32_t index, const uint32_t *ids,
-		   void *memory);
+		   const struct ss_lb_head *old, void *memory);
 
 /* Is @table what lb_table_build() makes of @service, apart from index and ids? */
 bool lb_table_is(const struct lb_table *table, const struct service_config *service);

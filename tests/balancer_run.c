@@ -24,6 +24,8 @@ void service_fill(struct service_config *service, const char *vip, enum ss_sched
 
 	*service = (struct service_config){ .scheduler = scheduler, .backends_count = n };
 	assert_int_equal(endpoint_parse(vip, &service->vip), 0);
+	assert_int_equal(address_parse("10.0.2.7", &service->source[0]), 0);
+	assert_int_equal(address_parse("fd00:2::7", &service->source[1]), 0);
 	snprintf(service->name, sizeof(service->name), "%s", vip);
 	service->backends = calloc(n + 1, sizeof(*service->backends));
 	assert_non_null(service->backends);

@@ -1291,9 +1291,8 @@ static void service_config_fill(struct service_config *service, const struct ser
 		b->weight = row->backend[i].weight;
 		b->state = row->backend[i].state;
 	}
-	assert_int_equal(address_parse(ss_addr_is_v4(service_sent_to(service)) ? SOURCE4 : SOURCE6,
-				       &service->source),
-			 0);
+	assert_int_equal(address_parse(SOURCE4, &service->source[0]), 0);
+	assert_int_equal(address_parse(SOURCE6, &service->source[1]), 0);
 }
 
 static void hops_fill(void)
@@ -2197,6 +2196,51 @@ static void flow_of_lost_backend(void **state)
 	}
 }
 
+/* The service of @row, which knows where packets to IPv4 backends, or to IPv6 ones, come from, not both. */
+static void apply_with_source(const struct service_row *row, bool v6)
+{
+	struct service_config config;
+	struct error err = {};
+
+	service_config_fill(&config, row);
+	config.source[!v6] = (struct ss_addr){};
+	if (lb_services_apply(&maps, &config, 1, &err) < 0)
+		fail_msg("%s", err.text);
+	free(config.backends);
+	hops_fill();
+}
+
+/* The service's backends are of the other IP version now: its connections go on to the old ones. */
+static void flow_after_version(void **state)
+{
+	static const struct service_row versions[] = {
+		{ "10.99.0.1:" ACROSS, MAGLEV, { UP(BACKEND4) }, SS_METHOD_IPIP, true },
+		{ "10.99.0.1:" ACROSS, MAGLEV, { UP(BACKEND6) }, SS_METHOD_IPIP, true },
+	};
+	struct packet_case syn = { TO4(ACROSS, "S") }, ack = { TO4(ACROSS, "A") };
+	struct wrapped_row other = { .across = true }, same = {};
+	struct packet_buf in, want, out;
+
+	(void)state;
+	services_apply(versions, 0);
+	apply_with_source(&versions[0], false);
+	packet_case_build(&in, &syn);
+	assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+	apply_with_source(&versions[1], true);
+	for (int known = 0; known < 2; known++) {
+		if (!known)
+			ack.spec.src = "10.0.1.2:39999";
+		else
+			ack.spec.src = syn.spec.src;
+		packet_case_build(&in, &ack);
+		assert_int_equal(xdp_run(prog, 0, &in, &out), XDP_TX);
+		want = in;
+		make_wrapped(&want, known ? &same : &other, 0);
+		packet_expect(&want, &out, known ? "an old connection" : "a new one");
+	}
+	rows_done();
+}
+
 /* --- nat --------------------------------------------------------------------------------------- */
 
 /* Clients behind b0, backends behind a0. */
@@ -2595,6 +2639,7 @@ int main(void)
 		cmocka_unit_test(next_hops),
 		cmocka_unit_test(wrapped_by_kernel),
 		cmocka_unit_test(flow_of_lost_backend),
+		cmocka_unit_test(flow_after_version),
 		cmocka_unit_test_setup(nat_both_ways, nat_begin),
 		cmocka_unit_test_setup(nat_unknown, nat_begin),
 		cmocka_unit_test_setup(nat_many, nat_begin),

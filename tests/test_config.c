@@ -236,7 +236,8 @@ static void balancer_of_the_manual(void **state)
 	assert_true(web->flow_table);
 	assert_int_equal(web->slots, 0);
 	assert_false(web->fail_open);
-	address_is(&web->source, "10.0.2.2");
+	address_is(&web->source[0], "10.0.2.2");
+	assert_false(web->source[1].w[0]); /* by the routes */
 	assert_int_equal(web->backends_count, 4);
 	assert_string_equal(web->backends[0].name, "s1");
 	endpoint_is(&web->backends[0].address, "10.0.3.2:8080");
@@ -253,7 +254,8 @@ static void balancer_of_the_manual(void **state)
 	assert_false(web6->flow_table);
 	assert_int_equal(web6->slots, SS_LB_LARGE_SLOTS);
 	assert_true(web6->fail_open);
-	assert_false(web6->source.w[0]); /* by the routes */
+	address_is(&web6->source[0], "10.0.2.2");
+	assert_false(web6->source[1].w[0]);
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
 	none = &c->balancer->services[2];
 	assert_string_equal(none->name, "none");

@@ -98,7 +98,7 @@ static void service_fill(struct service_config *service, const struct service_ro
 	snprintf(service->name, sizeof(service->name), "%s%s", text, row->tcp ? "" : "/udp");
 	assert_int_equal(endpoint_parse(text, &service->vip), 0);
 	service->vip.protocol = row->tcp ? 0 : SS_UDP;
-	assert_int_equal(address_parse(ip6 ? SOURCE6 : SOURCE4, &service->source), 0);
+	assert_int_equal(address_parse(ip6 ? SOURCE6 : SOURCE4, &service->source[ip6]), 0);
 	service->backends = calloc(BACKENDS_MAX, sizeof(*service->backends));
 	assert_non_null(service->backends);
 	for (unsigned i = 0; i < n; i++) {

@@ -126,12 +126,13 @@ struct ss_lb_head {
 	__u32 backends; /* all, with those that take no new connections */
 	__u32 index; /* of this service in the maps of tables, and in "turns" */
 	__u32 slots;
-	__u32 slots_wanted; /* by the configuration; 0: as many as the number of backends asks for */
+	__be32 source4; /* of outer headers to IPv4 backends; 0: not known */
 	__u32 method; /* an ss_method */
 	__u32 flow_id; /* of the service in the map "flows"; 0: it does without */
-	struct ss_addr source; /* of outer headers; the backends' IP version */
-	__u32 fail_open; /* 1: if no backend is up, those that are down count as up */
-	__u32 quic_id_len; /* bytes of a server's id in QUIC's connection ids; 0: they tell nothing */
+	struct ss_addr source6; /* the same to IPv6 backends */
+	__u32 slots_wanted; /* by the configuration; 0: as many as the number of backends asks for */
+	__u16 fail_open; /* 1: if no backend is up, those that are down count as up */
+	__u16 quic_id_len; /* bytes of a server's id in QUIC's connection ids; 0: they tell nothing */
 	__u16 slow_start; /* seconds; 0: none */
 	__u16 suspect_count; /* unanswered SYNs that make a backend suspect; 0: they do not */
 	__u16 suspect_hold; /* for how many seconds it is held then */

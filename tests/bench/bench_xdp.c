@@ -227,7 +227,7 @@ static void service_fill(struct service_config *service, const char *vip, int sc
 	service->method = method;
 	service->flow_table = strcmp(vip, HASHED4) && strcmp(vip, HASHED6);
 	endpoint_parse(vip, &service->vip);
-	address_parse("10.0.2.2", &service->source); /* of wrapped packets and by nat */
+	address_parse("10.0.2.2", &service->source[0]); /* of wrapped packets and by nat */
 	snprintf(service->name, sizeof(service->name), "%s", vip);
 	service->backends = calloc(BACKENDS, sizeof(*service->backends));
 	service->backends_count = BACKENDS;

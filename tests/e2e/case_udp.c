@@ -97,7 +97,7 @@ static int udp_dial(const struct talk *talk)
 	return udp_dial_from(talk, 0);
 }
 
-#define NEW_PORT 10000 /* and above: none of those that the kernel hands out */
+#define NEW_PORT 400 /* and above: none of those that the kernel hands out */
 
 /* A new flow, from a port that no earlier one had: the balancer would know that one still. */
 static int udp_dial_new(const struct talk *talk)
