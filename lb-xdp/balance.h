@@ -59,7 +59,6 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	struct ss_lb_backend_cpu *state;
 	struct ss_flow quoted = {};
 	struct table found, *table = &found;
-	int action;
 
 	if (is_echo_request(p) && service_address(p)) {
 		echo_reply(p);
@@ -69,24 +68,19 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	if (!icmp_quote(p, &quoted))
 		return XDP_PASS;
 	if (!table_find(&quoted.local, table))
-		return XDP_PASS;
+		return balance_return_error(ctx, p, &quoted);
 	if (table->head->method == SS_METHOD_NAT)
-		return drop(SS_LB_drop_no_state);
+		return balance_nat_error(ctx, p, table, &quoted);
 	backend = quoted_backend(table, &quoted);
 	if (!backend)
 		return drop(is_hashed(table) ? SS_LB_drop_no_backend : SS_LB_drop_no_state);
 	state = backend_state(backend);
 	if (!state)
 		return drop(SS_LB_error_map);
-	if (is_across(p, backend)) {
-		action = balance_wrapped(ctx, p, table, backend, state);
-	} else {
-		icmp_readdress(p, &backend->endpoint.addr);
-		action = balance_forward(ctx, p, state);
-	}
-	if (action != XDP_DROP)
-		count(SS_LB_icmp_forwarded);
-	return action;
+	if (is_across(p, backend))
+		return icmp_counted(balance_wrapped(ctx, p, table, backend, state));
+	icmp_readdress(p, &backend->endpoint.addr);
+	return icmp_counted(balance_forward(ctx, p, state));
 }
 
 /* A UDP packet: passed, unless it is for a service. */

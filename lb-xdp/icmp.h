@@ -17,16 +17,14 @@
 #include "parse.h"
 
 /* The eight bytes behind a quoted IP header of @len bytes at @ip; NULL: not there. */
-static __always_inline const struct ss_quoted_l4 *quoted_l4(const struct packet *p, void *ip,
-							    __u32 len)
+static __always_inline struct ss_quoted_l4 *quoted_l4(const struct packet *p, void *ip, __u32 len)
 {
-	const struct ss_quoted_l4 *l4 = ip + len;
+	struct ss_quoted_l4 *l4 = ip + len;
 
 	return (void *)(l4 + 1) > p->end ? NULL : l4;
 }
 
-static __always_inline const struct ss_quoted_l4 *quote4(const struct packet *p,
-							 struct ss_flow *quoted)
+static __always_inline struct ss_quoted_l4 *quote4(const struct packet *p, struct ss_flow *quoted)
 {
 	struct iphdr *ip = (void *)p->icmp + SS_ICMP_HEADER;
 
@@ -39,8 +37,7 @@ static __always_inline const struct ss_quoted_l4 *quote4(const struct packet *p,
 	return quoted_l4(p, ip, ip->ihl * 4);
 }
 
-static __always_inline const struct ss_quoted_l4 *quote6(const struct packet *p,
-							 struct ss_flow *quoted)
+static __always_inline struct ss_quoted_l4 *quote6(const struct packet *p, struct ss_flow *quoted)
 {
 	struct ipv6hdr *ip = (void *)p->icmp + SS_ICMP_HEADER;
 
@@ -54,17 +51,18 @@ static __always_inline const struct ss_quoted_l4 *quote6(const struct packet *p,
 
 /*
  * Is @p, an ICMP packet, an error about a TCP or UDP packet that left from where it was sent to? Then
- * *@quoted says whose: local is the service, remote the client.
+ * *@quoted says whose: local is the service, remote the client; and the ports' place is returned. NULL: no.
  */
-static __always_inline int icmp_quote(const struct packet *p, struct ss_flow *quoted)
+static __always_inline struct ss_quoted_l4 *icmp_quote(const struct packet *p,
+						       struct ss_flow *quoted)
 {
-	const struct ss_quoted_l4 *l4 = p->is_ip6 ? quote6(p, quoted) : quote4(p, quoted);
+	struct ss_quoted_l4 *l4 = p->is_ip6 ? quote6(p, quoted) : quote4(p, quoted);
 
 	if (!l4)
-		return 0;
+		return NULL;
 	quoted->local.port = l4->source;
 	quoted->remote.port = l4->dest;
-	return ss_addr_equal(&quoted->local.addr, &p->dst.addr);
+	return ss_addr_equal(&quoted->local.addr, &p->dst.addr) ? l4 : NULL;
 }
 
 /*

@@ -40,6 +40,14 @@ static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
 	return XDP_DROP;
 }
 
+/* Counts an ICMP error that was sent on, or not: by @action. */
+static __always_inline int icmp_counted(int action)
+{
+	if (action != XDP_DROP)
+		count(SS_LB_icmp_forwarded);
+	return action;
+}
+
 /* Counts a packet that was sent to @backend. */
 static __always_inline void count_forwarded(struct ss_lb_backend_cpu *backend, enum kind kind)
 {

@@ -10,6 +10,7 @@
 #include "flow.h"
 #include "maps.h"
 #include "nat.h"
+#include "nat_icmp.h"
 #include "parse.h"
 #include "send.h"
 #include "table.h"
@@ -93,6 +94,57 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const st
 	if (action != XDP_DROP)
 		count_forwarded(state, kind);
 	return action;
+}
+
+/*
+ * An ICMP error to a service's address, about what the service's server has said to a client, @quoted at
+ * @l4: it goes to that server, from the balancer's own address.
+ */
+static __noinline int balance_nat_error(struct xdp_md *ctx, struct packet *p,
+					const struct table *table, const struct ss_flow *quoted)
+{
+	struct ss_lb_flow_key key = flow_key(table, &quoted->remote.addr, quoted->remote.port);
+	const struct ss_lb_flow *flow = bpf_map_lookup_elem(&flows, &key);
+	struct ss_lb_backend_cpu *state;
+	struct nat_error e = {};
+
+	if (!flow || !flow->nat_port)
+		return drop(SS_LB_drop_no_state);
+	e.source = flow->backend.endpoint;
+	e.to = e.source.addr;
+	if (!table_source(table, &e.to, &e.from))
+		return drop(SS_LB_drop_no_route);
+	e.destination.addr = e.from;
+	e.destination.port = flow->nat_port;
+	state = backend_state(&flow->backend);
+	if (!state)
+		return drop(SS_LB_error_map);
+	if (!nat_error_rewrite(p, &e))
+		return drop(SS_LB_drop_no_state);
+	p->own_source = 1;
+	return icmp_counted(balance_forward(ctx, p, state));
+}
+
+/* An ICMP error to none of the services: about what went to a server by nat, or none of ours. */
+static __noinline int balance_return_error(struct xdp_md *ctx, struct packet *p,
+					   const struct ss_flow *quoted)
+{
+	const struct ss_lb_nat *nat = NULL;
+	struct ss_lb_backend_cpu *hop;
+	struct nat_error e = {};
+
+	if (quoted && nats_are_used())
+		nat = bpf_map_lookup_elem(&nats, quoted);
+	if (!nat)
+		return XDP_PASS;
+	e.source = nat->client;
+	e.destination = nat->service;
+	e.from = e.destination.addr;
+	e.to = e.source.addr;
+	hop = hop_once();
+	if (!hop || !nat_error_rewrite(p, &e))
+		return drop(SS_LB_error_map);
+	return icmp_counted(balance_forward(ctx, p, hop));
 }
 
 /* A packet to none of the services: a server's answer by nat, or none of ours. */

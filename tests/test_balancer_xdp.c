@@ -2338,6 +2338,78 @@ static void nat_both_ways(void **state)
 	rows_done();
 }
 
+/*
+ * An error of @router, which comes in by @interface, about a packet from @src to @dst. What comes out, if
+ * @as_src is not NULL, is one from @from to @as_src's address, about a packet from there to @as_dst.
+ */
+static void nat_error_run(const char *interface, const char *router, const char *src,
+			  const char *dst, const char *from, const char *as_src, const char *as_dst)
+{
+	bool ip6 = src[0] == '[';
+	struct packet_spec about = { .src = src, .dst = dst, .flags = "PA", PAYLOAD("hello") };
+
+	for (unsigned quoted = 0; quoted <= 8; quoted += 8) {
+		struct icmp_spec error = { .src = router,
+					   .dst = src,
+					   .type = ip6 ? 2 : 3,
+					   .code = ip6 ? 0 : 4,
+					   .quoted = quoted };
+		struct packet_buf sent, as, in, want, out;
+
+		packet_build(&sent, &about);
+		packet_build_icmp(&in, &error, &sent);
+		watch_start(&counters);
+		if (!as_src) {
+			bool to_service = !strcmp(src, NAT_VIP(ip6));
+
+			assert_int_equal(xdp_run(prog, if_nametoindex(interface), &in, &out),
+					 to_service ? XDP_DROP : XDP_PASS);
+			watch_expect(&counters, to_service ? C(drop_no_state) : 0, src);
+			packet_expect(&in, &out, src);
+			continue;
+		}
+		assert_int_equal(xdp_run(prog, if_nametoindex(interface), &in, &out), XDP_REDIRECT);
+		watch_expect(&counters, C(icmp_forwarded), src);
+		about.src = as_src;
+		about.dst = as_dst;
+		packet_build(&as, &about);
+		memcpy(as.bytes + as.l4 + 16, sent.bytes + sent.l4 + 16,
+		       2); /* nobody looks at it */
+		error.src = from;
+		error.dst = as_src;
+		error.ttl = 63;
+		packet_build_icmp(&want, &error, &as);
+		memcpy(want.bytes, out.bytes, 12);
+		packet_expect(&want, &out, src);
+		about.src = src;
+		about.dst = dst;
+	}
+}
+
+/* Errors go to who has sent what they are about. */
+static void nat_errors(void **state)
+{
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		const char *near = ip6 ? "[fd00:4::1]:1" : "10.0.4.1:1";
+		const char *far = ip6 ? "[fd00:3::1]:1" : "10.0.3.1:1";
+		const char *stranger = ip6 ? "[fd00:4::9]:40001" : "10.0.4.9:40001";
+		const char *no_port = ip6 ? "[" SOURCE6 "]:9" : SOURCE4 ":9";
+		struct packet_buf in, out;
+		char own[ADDRESS_TEXT_LEN];
+
+		assert_int_equal(nat_run("b0", NAT_CLIENT(ip6), NAT_VIP(ip6), "S", &in, &out),
+				 XDP_REDIRECT);
+		snprintf(own, sizeof(own), "%s", packet_src(&out));
+		nat_error_run("b0", near, NAT_VIP(ip6), NAT_CLIENT(ip6), own, NAT_SERVER(ip6), own);
+		nat_error_run("a0", far, own, NAT_SERVER(ip6), NAT_VIP(ip6), NAT_CLIENT(ip6),
+			      NAT_VIP(ip6));
+		nat_error_run("b0", near, NAT_VIP(ip6), stranger, NULL, NULL, NULL);
+		nat_error_run("a0", far, no_port, NAT_SERVER(ip6), NULL, NULL, NULL);
+	}
+	rows_done();
+}
+
 /* What belongs to no connection. */
 static void nat_unknown(void **state)
 {
@@ -2641,6 +2713,7 @@ int main(void)
 		cmocka_unit_test(flow_of_lost_backend),
 		cmocka_unit_test(flow_after_version),
 		cmocka_unit_test_setup(nat_both_ways, nat_begin),
+		cmocka_unit_test_setup(nat_errors, nat_begin),
 		cmocka_unit_test_setup(nat_unknown, nat_begin),
 		cmocka_unit_test_setup(nat_many, nat_begin),
 		cmocka_unit_test(nat_over),

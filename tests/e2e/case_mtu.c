@@ -126,6 +126,29 @@ void case_path_mtu_across(const struct family *family)
 	across_end();
 }
 
+/* By nat, errors about a client's packets are for the client, and those about answers for the server. */
+void case_path_mtu_nat(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, loads, takes_load);
+
+	host_unload("s1");
+	balancer_load_method("nat");
+	counters_mark();
+	narrow_begin(family->s1, "to-s1");
+	narrow_talk(talk, &talk->client_pid);
+	narrow_end(family, family->s1, "to-s1", "c1");
+	assert_true(counted("lb", "icmp_forwarded") > 0);
+
+	counters_mark();
+	talk = talk_new(family, PORT_ONE, takes_load, loads);
+	narrow_begin(family->client, "to-c1");
+	narrow_talk(talk, &talk->server_pid);
+	narrow_end(family, family->client, "to-c1", "s1");
+	assert_true(counted("lb", "icmp_forwarded") > 0);
+	balancer_load();
+	host_load("s1", CONFIG_SERVER);
+}
+
 /* --- hints that are lost ------------------------------------------------------------------------- */
 
 /* Other connections have taken all slots of @host. */

@@ -50,6 +50,7 @@
 	X(path_mtu, "the way to the server is narrower than its links", ALL)                      \
 	X(path_mtu_server, "the way to the client is narrower than its links", ALL)               \
 	X(path_mtu_across, "the same, and the server is of the other IP version", CLASSIC)        \
+	X(path_mtu_nat, "narrow ways, and a balancer that translates addresses", CLASSIC)         \
 	X(path_mtu_forgotten, "the same, and other connections have taken the hints", ALL)        \
 	X(firewall, "a stateful firewall on client and server", ALL)                              \
 	X(own_source, "a network that drops spoofed sources", ALL)                                \
