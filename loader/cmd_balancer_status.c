@@ -161,13 +161,17 @@ static json_t *syn_limit_json(const struct lb_maps *maps)
 static json_t *status_json(struct seen *seen)
 {
 	json_t *interfaces = json_array(), *array = json_array();
+	struct ss_lb_rules rules = {};
 
+	(void)lb_rules_read(&seen->maps, &rules);
 	pins_each(seen->pins, "xdp_", add_interface, interfaces);
 	for (unsigned i = 0; i < seen->services.count; i++)
 		json_array_append_new(array, service_json(seen, &seen->services.item[i]));
-	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", seen->pins->version, "interfaces",
-			 interfaces, "syn_limit", syn_limit_json(&seen->maps), "services", array,
-			 "counters", counters_json(seen->counters));
+	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:o}", "version", seen->pins->version,
+			 "interfaces", interfaces, "fragments",
+			 rules.pass_fragments ? "pass" : "drop", "syn_limit",
+			 syn_limit_json(&seen->maps), "services", array, "counters",
+			 counters_json(seen->counters));
 }
 
 /* What @left says of backend @name, as in left_json(). */
@@ -254,6 +258,7 @@ static void status_print(const json_t *status, const __u64 *counters)
 	json_array_foreach(json_object_get(status, "interfaces"), i, item)
 		printf("interface %s (%s)\n", json_string_value(json_object_get(item, "interface")),
 		       json_string_value(json_object_get(item, "mode")));
+	printf("fragments %s\n", json_string_value(json_object_get(status, "fragments")));
 	syn_limit_print(json_object_get(status, "syn_limit"));
 	json_array_foreach(json_object_get(status, "services"), i, item) service_print(item);
 	printf("\n");

@@ -201,6 +201,13 @@ int lb_rules_write(const struct lb_maps *maps, const struct ss_lb_rules *rules)
 	return bpf_map_update_elem(maps->rules, &zero, rules, BPF_ANY) ? -errno : 0;
 }
 
+int lb_rules_read(const struct lb_maps *maps, struct ss_lb_rules *rules)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(maps->rules, &zero, rules) ? -errno : 0;
+}
+
 int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out)
 {
 	return !bpf_map_lookup_elem(maps->loads, &id, out) && out->fresh_until > coarse_ns();

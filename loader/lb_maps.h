@@ -72,8 +72,9 @@ void lb_services_done(struct lb_services *services);
 /* From now on servers' reports are taken in as @rules says; NULL: none are. 0 or a negative errno. */
 int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules);
 
-/* From now on the balancer does as @rules says. Returns 0 or a negative errno. */
+/* From now on the balancer does as @rules says; what it does. Return 0 or a negative errno. */
 int lb_rules_write(const struct lb_maps *maps, const struct ss_lb_rules *rules);
+int lb_rules_read(const struct lb_maps *maps, struct ss_lb_rules *rules);
 
 /* The load that the backend reported, into *@out. Returns 1, or 0 if there is none that counts now. */
 int lb_load_read(const struct lb_maps *maps, uint32_t id, struct ss_lb_load *out);

@@ -324,3 +324,19 @@ void case_ping(const struct family *family)
 	must("c1", "ping -c 3 -i 0.01 -W 2 %s", family->vip);
 	assert_int_equal(counted("lb", "echo_answered"), 3);
 }
+
+#define LARGE_PING "ping -c 1 -W 1 -s 3000 %s"
+
+/* Fragments for a service's address, here those of a large ping, are dropped, or the kernel's. */
+void case_fragments(const struct family *family)
+{
+	must("lb", "sidestep balancer status | grep -qx 'fragments drop'");
+	assert_int_not_equal(run("c1", NULL, LARGE_PING, family->vip), 0);
+	assert_true(counted("lb", "drop_fragment") >= 2);
+	balancer_load_with("fragments: pass");
+	must("lb", "sidestep balancer status | grep -qx 'fragments pass'");
+	counters_mark();
+	(void)run("c1", NULL, LARGE_PING, family->vip); /* the kernel does not know the address */
+	assert_true(counted("lb", "fragment_passed") >= 2);
+	balancer_load();
+}

@@ -91,6 +91,7 @@
 	X(plain_nat, "servers without host programs, by address translation", ALL)                \
 	X(nat_redirected, "the balancer translates addresses, the server has host programs", ALL) \
 	X(ping, "a ping to a service's address", ALL)                                             \
+	X(fragments, "fragments for a service's address", CLASSIC)                                \
 	X(backends_change, "backends come, drain and go under load", ALL)                         \
 	X(drained, "a drained backend's connections are counted", ALL)                            \
 	X(held, "a backend that does not answer gets no more connections", ALL)                   \
