@@ -400,9 +400,13 @@ void event_post(int event)
 bool event_wait(int event, int ms)
 {
 	struct pollfd p = { .fd = event, .events = POLLIN };
+	long deadline = now_ms() + ms, left;
 	uint64_t value;
 
-	return poll(&p, 1, ms) == 1 && read(event, &value, sizeof(value)) == sizeof(value);
+	while ((left = deadline - now_ms()) >= 0 && poll(&p, 1, left) == 1)
+		if (read(event, &value, sizeof(value)) == sizeof(value))
+			return true; /* else another one who waits was faster */
+	return false;
 }
 
 long now_ms(void)
