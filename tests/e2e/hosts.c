@@ -334,7 +334,7 @@ static int live_sockets_everywhere(void)
  */
 void hosts_quiet(void)
 {
-	long deadline = now_ms() + 10000;
+	long deadline = now_ms() + WAIT_MS;
 
 	while (live_sockets_everywhere()) {
 		if (now_ms() > deadline)
