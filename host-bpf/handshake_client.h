@@ -18,16 +18,25 @@
 #include "strict.h"
 
 /*
- * The first SYN and its first retransmission carry a request, later ones do not: a middlebox that
- * drops unknown options must cost seconds, not the connection (as RFC 8684, section 3.8 does).
+ * Of a connection's SYNs the first two carry a request, the third does not, and so on: a middlebox that
+ * drops unknown options must cost seconds, not the connection (as in RFC 8684, section 3.8). But SYNs get
+ * lost for other reasons, too, and a balancer may take none without a request. Retry bits come in pairs
+ * then, 0 1, 1 0, 0 1: no choice of the balancer's is left out.
  */
 #define REQUEST_SYNS 2
+#define REQUEST_TURN (REQUEST_SYNS + 1)
 
 /*
  * The same for segments with a repeated request: so many timeouts in a row, and it is left out. By
  * then both paths have been tried.
  */
 #define REPEAT_TIMEOUTS 4
+
+/* Is it the turn of a request in the SYN that @conn sends now? */
+static __always_inline int request_is_due(const struct ss_conn *conn)
+{
+	return conn->syn_retries % REQUEST_TURN < REQUEST_SYNS;
+}
 
 /* Is @remote a service, by its address or by its address and port? */
 static __always_inline int is_dialled(const struct ss_endpoint *remote)
@@ -174,7 +183,7 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 	if (conn->path == SS_PATH_ASKING) {
 		if (conn->reason == SS_HOST_client_dialled_plainly && conn->syn_retries)
 			conn->reason = 0; /* no answer: what is remembered may not hold */
-		if (conn->syn_retries < REQUEST_SYNS && !conn->reason)
+		if (request_is_due(conn) && !conn->reason)
 			request_reserve(ctx, conn);
 		return;
 	}

@@ -111,6 +111,23 @@ void case_request_dropped(const struct family *family)
 	assert_int_equal(plain_seconds(family), 0);
 }
 
+/*
+ * Two SYNs are lost, for whatever reason. The third has no request, which the method "rewrite" takes
+ * nobody without; the fourth has one again.
+ */
+void case_syns_lost(const struct family *family)
+{
+	must("r", "nft 'table inet lose { chain f { type filter hook prerouting priority -300; "
+		  "iifname to-c1 "
+		  "tcp flags & (syn | ack) == syn limit rate 1/hour burst 2 packets drop; }; }'");
+	talk_timed(family, THIRD_SYN_MS, 5 * THIRD_SYN_MS);
+	must("r", "nft delete table inet lose");
+	assert_int_equal(counted("lb", "drop_no_request"), 1);
+	expect_outcome("c1", "client_direct", 1);
+	expect_crossing(2, 1);
+	assert_int_equal(plain_seconds(family), 0);
+}
+
 /* A request is in the SYN-ACK of a server without host programs: that is no grant. */
 void case_request_reflected(const struct family *family)
 {

@@ -76,6 +76,7 @@
 	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                              \
 	X(request_stripped, "a middlebox removes requests", ALL)                                  \
 	X(request_dropped, "a middlebox drops what carries a request", ALL)                       \
+	X(syns_lost, "the first two SYNs are lost", ALL)                                          \
 	X(request_reflected, "a middlebox reflects requests", ALL)                                \
 	X(grant_stripped, "a middlebox removes grants", ALL)                                      \
 	X(grant_lost, "the same, and a balancer that knows nothing of the connection", ONCE)      \
