@@ -250,10 +250,8 @@ enum decapsulated {
 static __always_inline int own_address(const struct wrapped *w, const struct ss_serve *served,
 				       struct ss_addr *own)
 {
-	static const struct ss_addr none;
-
 	*own = w->inner6 == w->outer6 ? w->to : served->address;
-	return !ss_addr_equal(own, &none);
+	return ss_addr_is_set(own);
 }
 
 /*

@@ -65,7 +65,7 @@ static __always_inline int table_source(const struct table *table, const struct 
 		return table->head->source4 != 0;
 	}
 	*source = table->head->source6;
-	return source->w[0] != 0;
+	return ss_addr_is_set(source);
 }
 
 /* The backend at @index; NULL if there is none. */

@@ -79,7 +79,7 @@ static int sources_find(struct service_config *services, unsigned count, struct 
 		int ret;
 
 		if (service->method == SS_METHOD_REWRITE || !service->backends_count ||
-		    source->w[3] || source->w[0])
+		    ss_addr_is_set(source))
 			continue;
 		ret = platform_source(to, source);
 		if (ret)

@@ -21,6 +21,8 @@
 
 #include <sidestep/counters.h>
 
+static const struct counter_text counter_texts[] = { SS_LB_COUNTERS(COUNTER_TEXT) };
+
 /* What is read from the kernel. */
 struct seen {
 	const struct pins *pins;
@@ -136,16 +138,6 @@ static json_t *service_json(struct seen *seen, const struct lb_service *service)
 			 method_name(service->table.head->method), "backends", backends);
 }
 
-static json_t *counters_json(const __u64 *counters)
-{
-	json_t *object = json_object();
-
-#define ADD(name, help) json_object_set_new(object, #name, json_integer(counters[SS_LB_##name]));
-	SS_LB_COUNTERS(ADD)
-#undef ADD
-	return object;
-}
-
 /* Null: there is none. */
 static json_t *syn_limit_json(const struct lb_maps *maps)
 {
@@ -171,7 +163,7 @@ static json_t *status_json(struct seen *seen)
 			 "interfaces", interfaces, "fragments",
 			 rules.pass_fragments ? "pass" : "drop", "syn_limit",
 			 syn_limit_json(&seen->maps), "services", array, "counters",
-			 counters_json(seen->counters));
+			 json_counters(counter_texts, seen->counters, SS_LB_COUNTER_MAX));
 }
 
 /* What @left says of backend @name, as in left_json(). */
@@ -262,9 +254,7 @@ static void status_print(const json_t *status, const __u64 *counters)
 	syn_limit_print(json_object_get(status, "syn_limit"));
 	json_array_foreach(json_object_get(status, "services"), i, item) service_print(item);
 	printf("\n");
-#define PRINT(name, help) printf("%12llu  %-20s %s\n", counters[SS_LB_##name], #name, help);
-	SS_LB_COUNTERS(PRINT)
-#undef PRINT
+	counters_print(counter_texts, counters, SS_LB_COUNTER_MAX);
 }
 
 /* Reads everything into *@seen, whose maps are open, and makes JSON of it; NULL with @err set. */

@@ -13,6 +13,10 @@
 #include "reporter.h"
 #include "tc.h"
 
+#include <sidestep/counters.h>
+
+static const struct counter_text counter_texts[] = { SS_HOST_COUNTERS(COUNTER_TEXT) };
+
 static int up(const struct pins *pins, const struct config *config, const struct options *options,
 	      struct error *err)
 {
@@ -94,7 +98,7 @@ static void add_service(const struct ss_endpoint *vip, const struct ss_serve *se
 				    "replies", serve->strict ? "strict" : "classic");
 	char address[ADDRESS_TEXT_LEN];
 
-	if (serve->address.w[3] || serve->address.w[0])
+	if (ss_addr_is_set(&serve->address))
 		json_object_set_new(service, "address",
 				    json_string(address_format(&serve->address, address)));
 	json_array_append_new(arg, service);
@@ -171,16 +175,6 @@ static json_t *restart_json(const struct pins *pins)
 	return json_null();
 }
 
-static json_t *counters_json(const __u64 *counters)
-{
-	json_t *object = json_object();
-
-#define ADD(name, help) json_object_set_new(object, #name, json_integer(counters[SS_HOST_##name]));
-	SS_HOST_COUNTERS(ADD)
-#undef ADD
-	return object;
-}
-
 static json_t *status_json(const struct pins *pins, const __u64 *counters)
 {
 	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array(),
@@ -197,7 +191,8 @@ static json_t *status_json(const struct pins *pins, const __u64 *counters)
 			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
 			 "blocked", blocked, "plain", plain, "trusted_balancers",
 			 prefixes_json(pins, "trusted"), "strict_connections",
-			 host_strict_flows(pins), "counters", counters_json(counters));
+			 host_strict_flows(pins), "counters",
+			 json_counters(counter_texts, counters, SS_HOST_COUNTER_MAX));
 }
 
 static void status_print(const json_t *status, const __u64 *counters)
@@ -245,9 +240,7 @@ static void status_print(const json_t *status, const __u64 *counters)
 		printf("restart   %s listened before the programs were loaded: it cannot grant\n",
 		       json_string_value(item));
 	printf("\n");
-#define PRINT(name, help) printf("%12llu  %-24s %s\n", counters[SS_HOST_##name], #name, help);
-	SS_HOST_COUNTERS(PRINT)
-#undef PRINT
+	counters_print(counter_texts, counters, SS_HOST_COUNTER_MAX);
 }
 
 int cmd_host_status(const struct options *options, char **argv)
@@ -285,15 +278,9 @@ static const char *path_name(const struct ss_conn *conn)
 /* Why a connection takes its path: the counter of that reason. */
 static const char *reason_name(const struct ss_conn *conn)
 {
-	static const char *const names[] = {
-#define NAME(name, help) #name,
-		SS_HOST_COUNTERS(NAME)
-#undef NAME
-	};
-
 	if (conn->path == SS_PATH_ASKING || conn->reason >= SS_HOST_COUNTER_MAX)
 		return "";
-	return names[conn->reason];
+	return counter_texts[conn->reason].name;
 }
 
 static const char *state_name(__u32 state)

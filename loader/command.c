@@ -81,6 +81,21 @@ json_t *json_prefix(const struct ss_prefix *prefix)
 	return json_string(prefix_format(prefix, text));
 }
 
+json_t *json_counters(const struct counter_text *texts, const __u64 *values, unsigned n)
+{
+	json_t *object = json_object();
+
+	for (unsigned i = 0; i < n; i++)
+		json_object_set_new(object, texts[i].name, json_integer(values[i]));
+	return object;
+}
+
+void counters_print(const struct counter_text *texts, const __u64 *values, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		printf("%12llu  %-24s %s\n", values[i], texts[i].name, texts[i].help);
+}
+
 const char *json_join(const json_t *array)
 {
 	static char text[4096];

@@ -78,6 +78,16 @@ struct ss_prefix;
 json_t *json_endpoint(const struct ss_endpoint *endpoint);
 json_t *json_prefix(const struct ss_prefix *prefix);
 
+/* What a counter is called, and what it counts: from the lists in sidestep/counters.h. */
+struct counter_text {
+	const char *name, *help;
+};
+#define COUNTER_TEXT(name, help) { #name, help },
+
+/* The counters @values[0 .. @n - 1], whose texts are @texts: a new JSON object, or a line each. */
+json_t *json_counters(const struct counter_text *texts, const __u64 *values, unsigned n);
+void counters_print(const struct counter_text *texts, const __u64 *values, unsigned n);
+
 /* An array's texts with blanks in between, or "none"; for people. In a static buffer. */
 const char *json_join(const json_t *array);
 

@@ -91,7 +91,7 @@ static bool is_host_address(const struct ss_addr *a)
 
 	if (ss_addr_is_v4(a))
 		return byte[12] != 0 && byte[12] < 224;
-	return byte[0] != 0xff && (a->w[0] || a->w[1] || a->w[2] || a->w[3]);
+	return byte[0] != 0xff && ss_addr_is_set(a);
 }
 
 static int endpoint_convert(const struct place *at, const char *text, struct ss_endpoint *out)
@@ -701,7 +701,7 @@ static int sources_convert(const struct place *at, const struct raw_list *raw,
 			return fail_at(AT_ITEM(at, i), NULL, "'%.64s' is not the address of a host",
 				       raw->item[i]);
 		v6 = !ss_addr_is_v4(&addr);
-		if (source[v6].w[3] || source[v6].w[0])
+		if (ss_addr_is_set(&source[v6]))
 			return fail_at(AT_ITEM(at, i), NULL, "a second %s address",
 				       v6 ? "IPv6" : "IPv4");
 		source[v6] = addr;

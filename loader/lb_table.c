@@ -178,7 +178,7 @@ static void sources_inherit(struct ss_lb_head *head, const struct ss_lb_head *ol
 {
 	if (old && !head->source4)
 		head->source4 = old->source4;
-	if (old && !head->source6.w[0])
+	if (old && !ss_addr_is_set(&head->source6))
 		head->source6 = old->source6;
 }
 

@@ -68,7 +68,6 @@ static uint64_t report_time(struct reporter *r)
 static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
 {
 	struct reporter *r = arg;
-	static const struct ss_addr none;
 	struct reported *grown;
 
 	if (vip->protocol) /* UDP has no connections to count */
@@ -79,7 +78,7 @@ static void add_service(const struct ss_endpoint *vip, const struct ss_serve *se
 	r->service = grown;
 	r->service[r->services++] =
 		(struct reported){ .entry = { .vip = *vip, .listen = serve->listen },
-				   .any_version = !ss_addr_equal(&serve->address, &none) };
+				   .any_version = ss_addr_is_set(&serve->address) };
 }
 
 static void add_open(const struct ss_served_at *at, const struct ss_open *open, void *arg)
@@ -100,7 +99,10 @@ static bool is_for(const struct reported *service, bool v4)
 	return service->any_version || ss_addr_is_v4(&service->entry.vip.addr) == v4;
 }
 
-/* Sends the services that @balancer may have by its IP version, in as many datagrams as it takes: mostly one. */
+/*
+ * Sends the services that @balancer may have by its IP version, in as many datagrams as it takes: mostly
+ * one.
+ */
 static int balancer_report(struct reporter *r, const struct ss_endpoint *balancer)
 {
 	bool v4 = ss_addr_is_v4(&balancer->addr);

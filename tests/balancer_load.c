@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "balancer_load.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "lb_skel.h"
 
 struct balancer_bpf *skel;
@@ -29,4 +36,15 @@ int balancer_unload(void **state)
 	(void)state;
 	balancer_bpf__destroy(skel);
 	return 0;
+}
+
+struct ss_lb_backend_cpu backend_read(__u32 id)
+{
+	struct ss_lb_backend_cpu sum;
+	struct lb_backends backends;
+
+	lb_backends_init(&backends, &maps);
+	assert_int_equal(lb_backends_read(&backends, id, &sum), 0);
+	lb_backends_done(&backends);
+	return sum;
 }

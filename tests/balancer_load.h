@@ -19,4 +19,7 @@ extern struct watch counters;
 int balancer_load(void **state);
 int balancer_unload(void **state);
 
+/* What is counted for the backend @id, over all processors; or the test fails. */
+struct ss_lb_backend_cpu backend_read(__u32 id);
+
 #endif

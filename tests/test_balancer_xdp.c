@@ -1633,17 +1633,6 @@ static __u32 backend_id(const char *vip, int digit)
 	return id;
 }
 
-static struct ss_lb_backend_cpu backend_read(__u32 id)
-{
-	struct ss_lb_backend_cpu sum;
-	struct lb_backends backends;
-
-	lb_backends_init(&backends, &maps);
-	assert_int_equal(lb_backends_read(&backends, id, &sum), 0);
-	lb_backends_done(&backends);
-	return sum;
-}
-
 static void backends_are_counted(void **state)
 {
 	__u32 id = backend_id("10.99.0.1:" ONE, 9);

@@ -234,16 +234,11 @@ static const char *const vips[] = { WEB4, WEB6 };
 static struct lb_left left_of(const char *vip, unsigned n)
 {
 	static struct lb_left left[SS_LB_IDS];
-	struct ss_lb_backend_cpu state;
-	struct lb_backends backends;
 	int id = backend_id(vip, n);
 
 	memset(left, 0, sizeof(left));
 	assert_in_range(id, 0, SS_LB_IDS - 1);
-	lb_backends_init(&backends, &maps);
-	assert_int_equal(lb_backends_read(&backends, id, &state), 0);
-	lb_backends_done(&backends);
-	left[id] = (struct lb_left){ true, state.owner };
+	left[id] = (struct lb_left){ true, backend_read(id).owner };
 	assert_int_equal(lb_flows_count(&maps, left), 0);
 	for (int i = 0; i < SS_LB_IDS; i++)
 		assert_true(i == id || !left[i].connections);

@@ -72,6 +72,12 @@ static inline int ss_addr_is_v4(const struct ss_addr *a)
 	return a->w[0] == 0 && a->w[1] == 0 && a->w[2] == SS_BE32(0xffff);
 }
 
+/* 0 if @a is the unspecified address, all zeroes, which is IPv6's: it stands for none. */
+static inline int ss_addr_is_set(const struct ss_addr *a)
+{
+	return (a->w[0] | a->w[1] | a->w[2] | a->w[3]) != 0;
+}
+
 /* 1 if @a and @b are the same address. */
 static inline int ss_addr_equal(const struct ss_addr *a, const struct ss_addr *b)
 {

@@ -3,9 +3,10 @@
  * How a packet is wrapped on its way from the balancer to a server (step 2), and unwrapped there
  * (step 3). The outer header is of the server's IP version, the packet inside of the client's.
  *
- * ipip: IP in IP (RFC 2003, RFC 2473, RFC 4213), protocol 4 or 41 by what is inside. gue: the same behind a UDP header, without a
- * header of its own (Generic UDP Encapsulation, draft-ietf-intarea-gue-09, version 1), so that
- * routers spread connections by the UDP source port. Either is what Linux' own tunnels understand.
+ * ipip: IP in IP (RFC 2003, RFC 2473, RFC 4213), protocol 4 or 41 by what is inside. gue: the same behind
+ * a UDP header, without a header of its own (Generic UDP Encapsulation, draft-ietf-intarea-gue-09,
+ * version 1), so that routers spread connections by the UDP source port. Either is what Linux' own tunnels
+ * understand.
  */
 #ifndef SIDESTEP_ENCAP_H
 #define SIDESTEP_ENCAP_H
