@@ -334,7 +334,7 @@ static int live_sockets_everywhere(void)
  */
 void hosts_quiet(void)
 {
-	long deadline = now_ms() + 2 * WAIT_MS;
+	long deadline = now_ms() + WAIT_MS;
 
 	while (live_sockets_everywhere()) {
 		if (now_ms() > deadline)
