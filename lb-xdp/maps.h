@@ -22,6 +22,22 @@ struct {
 	__type(value, __u32);
 } services SEC(".maps");
 
+/* How often a service has got another value there, or none. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} services_changed SEC(".maps");
+
+/* By a part of a service's address and port: which was seen last. Written by the program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SS_LB_SEEN);
+	__type(key, __u32);
+	__type(value, struct ss_lb_seen);
+} services_seen SEC(".maps");
+
 /*
  * Tables, by size: one inner map a service, replaced as a whole by user space, which writes it through a
  * mapping, and no more once packets can see it. An index is in use in one of the two maps.

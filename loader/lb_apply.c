@@ -339,6 +339,17 @@ static int services_hide(const struct apply *a)
 	return err;
 }
 
+/* From now on packets look for services again, whatever processors have seen. */
+static int services_changed(const struct lb_maps *maps)
+{
+	uint32_t zero = 0, times = 0;
+
+	if (bpf_map_lookup_elem(maps->services_changed, &zero, &times))
+		return -errno;
+	times++;
+	return bpf_map_update_elem(maps->services_changed, &zero, &times, BPF_ANY) ? -errno : 0;
+}
+
 /* Tables that an empty one, @fd, takes the places of: the kernel knows no batch that deletes them. */
 struct emptying {
 	int map, fd;
@@ -453,6 +464,8 @@ static int apply_run(struct apply *a, const struct service_config *services)
 		err = tables_replace(a);
 	if (!err)
 		err = services_hide(a);
+	if (!err)
+		err = services_changed(a->maps);
 	if (!err)
 		err = tables_remove(a, false);
 	if (!err)

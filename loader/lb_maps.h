@@ -24,7 +24,8 @@
 	X(quic_ids)     \
 	X(syn_limit)    \
 	X(flows)        \
-	X(health)
+	X(health)       \
+	X(services_changed)
 
 /* Their file descriptors. */
 struct lb_maps {

@@ -98,6 +98,7 @@ struct service_row {
 	struct backend_row backend[BACKENDS_MAX];
 	enum ss_method method;
 	bool flow_table, fail_open;
+	unsigned slots; /* 0: as many as so few backends ask for */
 };
 #define MAGLEV SS_SCHED_MAGLEV
 #define ROUND_ROBIN SS_SCHED_ROUND_ROBIN
@@ -1276,7 +1277,7 @@ static void service_config_fill(struct service_config *service, const struct ser
 {
 	*service = (struct service_config){ .scheduler = row->scheduler,
 					    .method = row->method,
-
+					    .slots = row->slots,
 					    .fail_open = row->fail_open,
 					    .flow_table = row->flow_table };
 	assert_int_equal(endpoint_parse(row->vip, &service->vip), 0);
@@ -1997,6 +1998,37 @@ static void services_removed(void **state)
 	rows_done();
 }
 
+/*
+ * What a processor has seen of a service holds no longer than that service: it gets a table of the other
+ * size, or leaves, and another one gets its place.
+ */
+static void services_seen(void **state)
+{
+	static const struct service_row steps[] = {
+		{ "10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.1:80") } },
+		{ "10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.2:80") }, .slots = SS_LB_LARGE_SLOTS },
+		{ "10.99.0.1:" ONE, MAGLEV, { UP("10.0.3.3:80") } },
+		{ "10.99.0.1:" TWO, MAGLEV, { UP("10.0.3.4:80") } },
+		{ "10.99.0.1:" THREE, MAGLEV, { UP("10.0.3.5:80") } },
+	};
+	static const char *const ports[] = { ONE, TWO, THREE };
+
+	(void)state;
+	services_apply(services, 0);
+	for (size_t i = 0; i < ROWS(steps); i++) {
+		services_apply(&steps[i], 1);
+		hops_fill();
+		for (size_t port = 0; port < ROWS(ports); port++) {
+			bool there = !strcmp(strchr(steps[i].vip, ':') + 1, ports[port]);
+			int expected = there ? (int)i + 1 : -1;
+
+			for (int again = 0; again < 2; again++)
+				assert_int_equal(backend_of(false, ports[port], 0, "S", false),
+						 expected);
+		}
+	}
+}
+
 /* --- next hops ------------------------------------------------------------------------------- */
 
 /* The way out: the interface, the next hop's MAC address, the interface's own. */
@@ -2688,6 +2720,7 @@ int main(void)
 		cmocka_unit_test(down_and_fail_open),
 		cmocka_unit_test_setup(backend_removed, services_default),
 		cmocka_unit_test_setup(services_removed, services_default),
+		cmocka_unit_test(services_seen),
 		cmocka_unit_test(flows_are_kept),
 		cmocka_unit_test_setup(flows_without_table, flows_begin),
 		cmocka_unit_test_setup(flows_unknown, flows_begin),

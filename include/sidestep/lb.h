@@ -180,6 +180,16 @@ SS_LB_TABLE(large, LARGE);
 /* The value of a service in the map "services": its index, and this if its table is a large one. */
 #define SS_LB_IS_LARGE 0x80000000U
 
+/* How many services each processor remembers from the packets before. A power of two. */
+#define SS_LB_SEEN 256
+
+/* A service that a processor has seen. */
+struct ss_lb_seen {
+	struct ss_endpoint vip;
+	__u32 value; /* as in the map "services" */
+	__u32 since; /* "services_changed" then, and 1: an entry of zeroes is none */
+};
+
 /* Per backend and processor: what was sent there, and the next hop as last looked up. */
 struct ss_lb_backend_cpu {
 	__u64 syns; /* forwarded, with retries */
