@@ -70,7 +70,7 @@ static __always_inline int table_find(const struct ss_endpoint *vip, struct tabl
 	if (value & SS_LB_IS_LARGE) {
 		out->head = table_at(bpf_map_lookup_elem(&large_tables, &index));
 		is_large = 1;
-		barrier_var(is_large); /* or the compiler keeps *value for it */
+		barrier_var(is_large); /* or the compiler keeps value for it */
 	} else {
 		out->head = table_at(bpf_map_lookup_elem(&small_tables, &index));
 		is_large = 0;

@@ -312,12 +312,26 @@ static struct ss_endpoint *addresses_list(const struct apply *a)
 	return address;
 }
 
-/* Lets no packet find the services of @a that do not stay any more. */
+/* From now on packets look for services again, whatever processors have seen. */
+static int services_changed(const struct lb_maps *maps)
+{
+	uint32_t zero = 0, times = 0;
+
+	if (bpf_map_lookup_elem(maps->services_changed, &zero, &times))
+		return -errno;
+	times++;
+	return bpf_map_update_elem(maps->services_changed, &zero, &times, BPF_ANY) ? -errno : 0;
+}
+
+/*
+ * Lets no packet find the services of @a that do not stay any more, nor one where it was before. What was
+ * hidden until an error came counts, too: its index may be given to another service.
+ */
 static int services_hide(const struct apply *a)
 {
 	struct ss_endpoint *address = addresses_list(a), key;
 	struct endpoint_map kept = {};
-	int err = -ENOMEM;
+	int err = -ENOMEM, changed;
 
 	if (address)
 		err = endpoint_map_init(&kept, address, sizeof(*address), a->count);
@@ -336,18 +350,8 @@ static int services_hide(const struct apply *a)
 	}
 	endpoint_map_done(&kept);
 	free(address);
-	return err;
-}
-
-/* From now on packets look for services again, whatever processors have seen. */
-static int services_changed(const struct lb_maps *maps)
-{
-	uint32_t zero = 0, times = 0;
-
-	if (bpf_map_lookup_elem(maps->services_changed, &zero, &times))
-		return -errno;
-	times++;
-	return bpf_map_update_elem(maps->services_changed, &zero, &times, BPF_ANY) ? -errno : 0;
+	changed = services_changed(a->maps);
+	return err ? err : changed;
 }
 
 /* Tables that an empty one, @fd, takes the places of: the kernel knows no batch that deletes them. */
@@ -464,8 +468,6 @@ static int apply_run(struct apply *a, const struct service_config *services)
 		err = tables_replace(a);
 	if (!err)
 		err = services_hide(a);
-	if (!err)
-		err = services_changed(a->maps);
 	if (!err)
 		err = tables_remove(a, false);
 	if (!err)

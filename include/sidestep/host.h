@@ -126,8 +126,8 @@ struct ss_serve {
 	__be16 listen; /* the port of the server's listening socket */
 	__u8 strict; /* 1: strict replies */
 	__u8 pad;
-	struct ss_addr
-		address; /* the server's, for what comes wrapped in the other IP version; or 0 */
+	/* the server's, for what comes wrapped in the other IP version; zeroes: it is not taken */
+	struct ss_addr address;
 };
 
 /* A service, and the port that its server listens on here. */
