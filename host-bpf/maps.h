@@ -193,7 +193,7 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-/* Which program this is. User space only. */
+/* Which program this is, and whose network namespace it works for. Written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

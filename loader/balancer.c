@@ -174,6 +174,12 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	return 0;
 }
 
+static void balancer_remove(const struct pins *pins)
+{
+	xdp_detach_others(pins, NULL, 0);
+	pins_remove(pins);
+}
+
 /* Creates what is not there yet, and applies @config. */
 static int balancer_start(const struct pins *pins, enum pins_state state,
 			  const struct balancer_config *config, const int *ifindex,
@@ -182,17 +188,19 @@ static int balancer_start(const struct pins *pins, enum pins_state state,
 	int ret = 0;
 
 	if (state == PINS_BROKEN)
-		balancer_down(pins);
+		balancer_remove(pins);
 	if (state != PINS_OURS)
 		ret = pins_mkdir(pins, err);
 	if (!ret && state != PINS_OURS)
 		ret = maps_create(pins, err);
+	if (!ret && state != PINS_OURS)
+		ret = pins_claim(pins, err);
 	if (!ret)
 		ret = balancer_apply(pins, config, ifindex, err);
 	if (!ret && state != PINS_OURS)
 		ret = pins_commit(pins, err);
 	if (ret && state != PINS_OURS)
-		balancer_down(pins);
+		balancer_remove(pins);
 	return ret;
 }
 
@@ -201,7 +209,7 @@ int balancer_up(const struct pins *pins, const struct balancer_config *config, s
 	enum pins_state state = pins_state(pins, err);
 	int *ifindex, ret;
 
-	if (state == PINS_OTHER)
+	if (state == PINS_OTHER || state == PINS_ELSEWHERE)
 		return -EEXIST;
 	ret = platform_interfaces(config->interfaces, config->interfaces_count, &ifindex, err);
 	if (ret)
@@ -213,10 +221,12 @@ int balancer_up(const struct pins *pins, const struct balancer_config *config, s
 	return ret;
 }
 
-void balancer_down(const struct pins *pins)
+int balancer_down(const struct pins *pins, bool force, struct error *err)
 {
-	xdp_detach_others(pins, NULL, 0);
-	pins_remove(pins);
+	if (pins_state(pins, err) == PINS_ELSEWHERE && !force)
+		return -EEXIST;
+	balancer_remove(pins);
+	return 0;
 }
 
 /* All services as configurations, with the one named @name edited by @change. */
@@ -252,10 +262,11 @@ int balancer_change(const struct pins *pins, const char *service,
 {
 	struct service_config *configs = NULL;
 	struct lb_services now = {};
+	enum pins_state state = pins_state(pins, err);
 	struct lb_maps maps;
 	int ret;
 
-	if (pins_state(pins, err) == PINS_OTHER)
+	if (state == PINS_OTHER || state == PINS_ELSEWHERE)
 		return -EEXIST;
 	ret = balancer_maps_open(pins, &maps, err);
 	if (ret)

@@ -14,8 +14,11 @@
  */
 int balancer_up(const struct pins *pins, const struct balancer_config *config, struct error *err);
 
-/* Unloads the balancer. Redirected connections do not need it. */
-void balancer_down(const struct pins *pins);
+/*
+ * Unloads the balancer. Redirected connections do not need it. One of another network namespace
+ * stays, unless @force, and -EEXIST is returned with @err set.
+ */
+int balancer_down(const struct pins *pins, bool force, struct error *err);
 
 /* Opens the running balancer's maps; close with balancer_maps_close(). 0, or @err set. */
 int balancer_maps_open(const struct pins *pins, struct lb_maps *out, struct error *err);

@@ -28,14 +28,15 @@ int cmd_balancer_down(const struct options *options, char **argv)
 {
 	struct error err = {};
 	struct pins pins;
-	int lock;
+	int lock, ret;
 
 	(void)argv;
-	if (command_begin(options, "balancer", &pins, &lock, &err))
-		return command_fail(&err);
-	balancer_down(&pins);
-	close(lock);
-	return 0;
+	ret = command_begin(options, "balancer", &pins, &lock, &err);
+	if (!ret) {
+		ret = balancer_down(&pins, options->force, &err);
+		close(lock);
+	}
+	return ret ? command_fail(&err) : 0;
 }
 
 /* What a "backend" command wants done. */

@@ -281,6 +281,7 @@ int cmd_balancer_status(const struct options *options, char **argv)
 {
 	struct seen seen = {};
 	struct error err = {};
+	enum pins_state state;
 	struct pins pins;
 	json_t *status;
 	int lock;
@@ -290,7 +291,9 @@ int cmd_balancer_status(const struct options *options, char **argv)
 		return command_fail(&err);
 	close(lock);
 	seen.pins = &pins;
-	if (pins_state(&pins, &err) == PINS_OTHER || balancer_maps_open(&pins, &seen.maps, &err))
+	state = pins_state(&pins, &err);
+	if (state == PINS_OTHER || state == PINS_ELSEWHERE ||
+	    balancer_maps_open(&pins, &seen.maps, &err))
 		return command_fail(&err);
 	status = status_read(&seen, &err);
 	balancer_maps_close(&seen.maps);

@@ -81,6 +81,7 @@ static int show_begin(const struct options *options, struct pins *pins)
 	case PINS_OURS:
 		return 0;
 	case PINS_OTHER:
+	case PINS_ELSEWHERE:
 		return command_fail(&err), -1;
 	default:
 		(void)error_set(&err, 0,

@@ -334,6 +334,8 @@ static int host_start(const struct pins *pins, enum pins_state state,
 		ret = pins_mkdir(pins, err);
 	if (!ret && state != PINS_OURS)
 		ret = programs_load(pins, err);
+	if (!ret && state != PINS_OURS)
+		ret = pins_claim(pins, err);
 	if (!ret)
 		ret = host_apply(pins, config, cgroup, ifindex, err);
 	if (!ret && state != PINS_OURS)
@@ -350,7 +352,7 @@ int host_up(const struct pins *pins, const struct host_config *config, const cha
 	char cgroup_path[PLATFORM_PATH_LEN];
 	int *ifindex, ret;
 
-	if (state == PINS_OTHER)
+	if (state == PINS_OTHER || state == PINS_ELSEWHERE)
 		return -EEXIST;
 	ret = cgroup_find(config, cgroup, cgroup_path, err);
 	if (ret)
@@ -383,12 +385,14 @@ static void count_rewritten(const struct ss_conn_record *record, void *arg)
 int host_down(const struct pins *pins, bool force, struct error *err)
 {
 	static const struct host_config nothing = {};
-	enum pins_state state = pins_state(pins, NULL);
+	enum pins_state state = pins_state(pins, err);
 	struct error ignored = {};
 	unsigned live = 0;
 
 	if (state == PINS_NONE)
 		return 0;
+	if (state == PINS_ELSEWHERE && !force)
+		return -EEXIST;
 	/* Nothing is asked for or granted any more. What lives needs all programs, to its end. */
 	(void)rules_apply(pins, &nothing, &ignored);
 	if (!force && state != PINS_BROKEN &&

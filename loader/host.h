@@ -22,7 +22,7 @@ int host_up(const struct pins *pins, const struct host_config *config, const cha
 /*
  * Unloads the host programs. New connections are not redirected from then on; but if connections
  * run directly, which need the programs, these stay, unless @force, and -EBUSY is returned with
- * @err set.
+ * @err set. Those of another network namespace stay likewise (-EEXIST).
  */
 int host_down(const struct pins *pins, bool force, struct error *err);
 

@@ -12,6 +12,8 @@
 
 #include <sidestep/host.h>
 
+#include "platform.h"
+
 static int pin_path(const struct pins *pins, const char *name, char path[PINS_PATH_LEN])
 {
 	int n = snprintf(path, PINS_PATH_LEN, "%s/%s", pins->dir, name);
@@ -30,7 +32,7 @@ int pins_init(struct pins *pins, const char *pin_dir, const char *component, con
 				 pin_dir);
 	pins->component = component;
 	pins->version = version;
-	return 0;
+	return platform_netns_cookie(&pins->netns_cookie, err);
 }
 
 enum pins_state pins_state(const struct pins *pins, struct error *err)
@@ -45,6 +47,13 @@ enum pins_state pins_state(const struct pins *pins, struct error *err)
 	failed = fd < 0 || bpf_map_lookup_elem(fd, &zero, &meta);
 	if (fd >= 0)
 		close(fd);
+	if (!failed && meta.netns_cookie && meta.netns_cookie != pins->netns_cookie) {
+		error_set(err, 0,
+			  "%s is in use by another network namespace: choose another --pin-dir "
+			  "for this one (if that one is gone: sidestep %s down --force)",
+			  pins->dir, pins->component);
+		return PINS_ELSEWHERE;
+	}
 	if (failed || !meta.version[0])
 		return PINS_BROKEN;
 	meta.version[sizeof(meta.version) - 1] = 0;
@@ -153,13 +162,13 @@ bool pins_is_kept(const struct pins_keep *keep, int ifindex)
 	return false;
 }
 
-int pins_commit(const struct pins *pins, struct error *err)
+static int meta_write(const struct pins *pins, const char *version, struct error *err)
 {
-	struct ss_meta meta = {};
+	struct ss_meta meta = { .netns_cookie = pins->netns_cookie };
 	int fd = pins_get(pins, "meta"), ret = 0;
 	__u32 zero = 0;
 
-	snprintf(meta.version, sizeof(meta.version), "%s", pins->version);
+	snprintf(meta.version, sizeof(meta.version), "%s", version);
 	if (fd < 0)
 		ret = fd;
 	else if (bpf_map_update_elem(fd, &zero, &meta, BPF_ANY))
@@ -169,6 +178,16 @@ int pins_commit(const struct pins *pins, struct error *err)
 	if (ret)
 		return error_set(err, ret, "cannot write %s/meta: %s", pins->dir, strerror(-ret));
 	return 0;
+}
+
+int pins_claim(const struct pins *pins, struct error *err)
+{
+	return meta_write(pins, "", err);
+}
+
+int pins_commit(const struct pins *pins, struct error *err)
+{
+	return meta_write(pins, pins->version, err);
 }
 
 static int unlink_one(const struct pins *pins, const char *name, void *arg)

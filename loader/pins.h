@@ -20,6 +20,7 @@ struct pins {
 	char dir[PINS_PATH_LEN];
 	const char *component; /* "host" or "balancer" */
 	const char *version; /* of the programs that this binary carries */
+	__u64 netns_cookie; /* of the network namespace that this command runs in */
 };
 
 /* What is loaded. */
@@ -28,9 +29,13 @@ enum pins_state {
 	PINS_OURS, /* by this version */
 	PINS_OTHER, /* by another version, named in pins_state()'s @err */
 	PINS_BROKEN, /* something is pinned, but no version: a killed start */
+	PINS_ELSEWHERE, /* for another network namespace, as pins_state()'s @err says */
 };
 
-/* Names @component's folder below @pin_dir. Returns 0 or -ENAMETOOLONG. */
+/*
+ * Names @component's folder below @pin_dir, as used in the network namespace of this thread.
+ * Returns 0 or a negative errno with @err set.
+ */
 int pins_init(struct pins *pins, const char *pin_dir, const char *component, const char *version,
 	      struct error *err);
 
@@ -38,6 +43,12 @@ enum pins_state pins_state(const struct pins *pins, struct error *err);
 
 /* Creates the folder and those above it. Returns 0 or a negative errno with @err set. */
 int pins_mkdir(const struct pins *pins, struct error *err);
+
+/*
+ * Writes into the map "meta" which network namespace this is: before anything is attached, since
+ * programs read it. Returns 0 or a negative errno with @err set.
+ */
+int pins_claim(const struct pins *pins, struct error *err);
 
 /* Opens the pinned object @name. Returns a file descriptor or a negative errno. */
 int pins_get(const struct pins *pins, const char *name);

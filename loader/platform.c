@@ -185,6 +185,20 @@ int platform_forwarding(const char *interface, const char *family, struct error 
 	return 0;
 }
 
+int platform_netns_cookie(__u64 *cookie, struct error *err)
+{
+	socklen_t len = sizeof(*cookie);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ret = 0;
+
+	if (fd < 0)
+		return error_set(err, -errno, "cannot open a socket: %s", strerror(errno));
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &len))
+		ret = error_set(err, -errno, "cannot ask which network namespace this is: %s",
+				strerror(errno));
+	close(fd);
+	return ret;
+}
+
 int platform_udp_connect(const struct ss_endpoint *to, struct ss_addr *from)
 {
 	bool v4 = ss_addr_is_v4(&to->addr);

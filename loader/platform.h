@@ -36,6 +36,12 @@ int platform_interfaces(char *const *names, unsigned n, int **out, struct error 
 int platform_forwarding(const char *interface, const char *family, struct error *err);
 
 /*
+ * The number *@cookie that the kernel gives the network namespace of this thread: no other gets it
+ * until the next boot. Returns 0 or a negative errno with @err set.
+ */
+int platform_netns_cookie(__u64 *cookie, struct error *err);
+
+/*
  * A UDP socket that is connected to @to, not blocking; *@from: the address that its packets come from,
  * by this host's routes. Nothing is sent. Returns a file descriptor or a negative errno (-ENETUNREACH:
  * there is no route).

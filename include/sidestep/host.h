@@ -146,9 +146,14 @@ struct ss_open {
 	__u64 accepted; /* so far */
 };
 
-/* Which program is loaded: one entry in the map "meta" of the host and balancer objects. */
+/*
+ * What is loaded, and for which network namespace: one entry in the map "meta" of the host and
+ * balancer objects. Written by user space: the cookie before any program is attached, the version
+ * when all is.
+ */
 struct ss_meta {
-	char version[64];
+	char version[64]; /* empty: the start is not complete */
+	__u64 netns_cookie; /* as bpf_get_netns_cookie() and SO_NETNS_COOKIE tell it; 0: not known */
 };
 
 _Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
@@ -157,5 +162,6 @@ _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden 
 _Static_assert(sizeof(struct ss_serve) == 20, "ss_serve has no hidden padding");
 _Static_assert(sizeof(struct ss_served_at) == 24, "ss_served_at is a map key");
 _Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");
+_Static_assert(sizeof(struct ss_meta) == 72, "ss_meta has no hidden padding");
 
 #endif

@@ -125,6 +125,38 @@ static void other_version(const char *host, const char *component, const char *c
 	must(host, "%s", command);
 }
 
+/* @command, with the pin folder of another network namespace, is refused on @host. */
+static void expect_elsewhere(const char *host, const char *command, const char *pin_dir)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "sidestep %s --pin-dir '%s'", command, pin_dir);
+	expect_error(host, "is in use by another network namespace", text);
+}
+
+/* What one network namespace has loaded, another one leaves alone; unless the first is gone. */
+static void other_netns(void)
+{
+	char up[512];
+
+	snprintf(up, sizeof(up), "host up '%s'", config_path(CONFIG_SERVER));
+	expect_elsewhere("s1", up, host_pin_dir("c1"));
+	expect_elsewhere("s1", "host status", host_pin_dir("c1"));
+	expect_elsewhere("s1", "host down", host_pin_dir("c1"));
+	snprintf(up, sizeof(up), "balancer up '%s'", config_path(CONFIG_BALANCER));
+	expect_elsewhere("c1", up, host_pin_dir("lb"));
+	expect_elsewhere("c1", "balancer status", host_pin_dir("lb"));
+	expect_elsewhere("c1", "balancer down", host_pin_dir("lb"));
+	must("c1", "sidestep host status && sidestep host up '%s'", config_path(CONFIG_CLIENT));
+	must("lb", "sidestep balancer status");
+	must("c1",
+	     "unshare --net sh -c \"ip link add eth0 type veth peer name eth1 && "
+	     "sidestep host up '%s' " FRESH "\" && ! sidestep host down " FRESH " && "
+	     "sidestep host down --force " FRESH,
+	     config_path(CONFIG_CLIENT));
+	assert_int_equal(access(FRESH_DIR, F_OK), -1);
+}
+
 /* A program that did not come through libxdp does not share the interface, and stays. */
 static void foreign_xdp(void)
 {
@@ -149,6 +181,7 @@ void case_loader_errors(const struct family *family)
 	no_forwarding();
 	other_version("c1", "host", CONFIG_CLIENT);
 	other_version("lb", "balancer", CONFIG_BALANCER);
+	other_netns();
 	foreign_xdp();
 	counters_mark();
 	talk_one(family, echo_client, echo_server);
