@@ -95,6 +95,22 @@ static __always_inline int icmp_parse4(struct __sk_buff *skb, struct icmp_error 
 	return icmp_ports(skb, e, end);
 }
 
+/*
+ * A router that is a kernel on this machine, for a container say, quotes a packet as it was inside of
+ * the host: the jumbo header at e->ports is skipped. Returns what follows it, or what is no protocol
+ * of ours.
+ */
+static __always_inline __u8 icmp_jumbo(struct __sk_buff *skb, struct icmp_error *e)
+{
+	struct jumbo_header jumbo;
+
+	if (bpf_skb_load_bytes(skb, e->ports, &jumbo, sizeof(jumbo)) ||
+	    !jumbo_is_before(&jumbo, IPPROTO_TCP))
+		return IPPROTO_NONE;
+	e->ports += sizeof(jumbo);
+	return IPPROTO_TCP;
+}
+
 static __always_inline int icmp_parse6(struct __sk_buff *skb, struct icmp_error *e)
 {
 	struct ipv6hdr *ip = (void *)(long)skb->data + L3_OFFSET, quote;
@@ -110,11 +126,15 @@ static __always_inline int icmp_parse6(struct __sk_buff *skb, struct icmp_error 
 	if (bpf_skb_load_bytes(skb, e->l4, &type, sizeof(type)) || !ss_icmp6_quotes(type))
 		return 0;
 	if (bpf_skb_load_bytes(skb, e->l4 + SS_ICMP_HEADER, &quote, sizeof(quote)) ||
-	    quote.version != 6 || !ss_endpoint_of(&e->quoted.local, quote.nexthdr))
+	    quote.version != 6)
+		return 0;
+	e->ports = e->l4 + SS_ICMP_HEADER + sizeof(quote);
+	if (quote.nexthdr == IPPROTO_HOPOPTS)
+		quote.nexthdr = icmp_jumbo(skb, e);
+	if (!ss_endpoint_of(&e->quoted.local, quote.nexthdr))
 		return 0;
 	e->quoted.local.addr = packet_addr6(&quote.saddr);
 	e->quoted.remote.addr = packet_addr6(&quote.daddr);
-	e->ports = e->l4 + SS_ICMP_HEADER + sizeof(quote);
 	return icmp_ports(skb, e, end);
 }
 

@@ -4,7 +4,8 @@
  *
  * Packets that are not plain ones in IPv4 or IPv6 (fragments, extension headers, VLAN tags in the
  * frame) are none of ours: the kernel's own TCP does not send them, and a SYN that comes so is not
- * redirected.
+ * redirected. But inside of a host, a TCP packet of more than 64 kB in IPv6 ("BIG TCP") may have one
+ * header before TCP, which says its length: it goes when the packet is cut, for the wire.
  */
 #ifndef SIDESTEP_HOST_PACKET_H
 #define SIDESTEP_HOST_PACKET_H
@@ -38,6 +39,22 @@ struct packet {
 	__u32 l4; /* offset of the TCP or UDP header in the frame */
 };
 
+/* RFC 2675: hop-by-hop options that are a jumbo payload option, as the kernel writes them. */
+struct jumbo_header {
+	__u8 nexthdr;
+	__u8 hdrlen; /* 0: 8 bytes */
+	__u8 option; /* 0xc2 */
+	__u8 option_len; /* 4 */
+	__be32 payload_len;
+};
+
+/* Does @jumbo say that a packet of @proto follows? */
+static __always_inline int jumbo_is_before(const struct jumbo_header *jumbo, __u8 proto)
+{
+	return jumbo->nexthdr == proto && !jumbo->hdrlen && jumbo->option == 0xc2 &&
+	       jumbo->option_len == 4;
+}
+
 /* The header of the protocol @proto, a constant. */
 static __always_inline __u32 l4_length(__u8 proto)
 {
@@ -63,11 +80,19 @@ static __always_inline int packet_headers_of(struct __sk_buff *skb, struct packe
 	} else if (skb->protocol == SS_BE16(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = l3;
 
-		if ((void *)(ip + 1) > end || ip->nexthdr != proto)
+		if ((void *)(ip + 1) > end)
 			return 0;
 		p->is_ip6 = 1;
 		p->ip6 = ip;
 		p->l4 = L3_OFFSET + sizeof(*ip);
+		if (ip->nexthdr != proto) {
+			struct jumbo_header *jumbo = (void *)(ip + 1);
+
+			if (proto != IPPROTO_TCP || ip->nexthdr != IPPROTO_HOPOPTS ||
+			    (void *)(jumbo + 1) > end || !jumbo_is_before(jumbo, proto))
+				return 0;
+			p->l4 += sizeof(*jumbo);
+		}
 	} else {
 		return 0;
 	}
@@ -80,7 +105,10 @@ static __always_inline int packet_headers(struct __sk_buff *skb, struct packet *
 	return packet_headers_of(skb, p, IPPROTO_TCP);
 }
 
-/* The same, for packets whose headers the driver may have left outside of the linear part. */
+/*
+ * The same, for packets whose headers the driver may have left outside of the linear part. No driver
+ * has packets with a jumbo header.
+ */
 static __always_inline int packet_parse_of(struct __sk_buff *skb, struct packet *p, __u8 proto)
 {
 	__u32 end4 = L3_OFFSET + sizeof(struct iphdr) + l4_length(proto);

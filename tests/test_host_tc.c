@@ -126,6 +126,7 @@ static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 #define OPTIONS(s) .options = (s), .options_len = sizeof(s) - 1
 #define IPOPT(s) .ip_options = (s), .ip_options_len = sizeof(s) - 1
 #define HOP_BY_HOP .ip6_next = 0, IPOPT("\6\0\1\4\0\0\0\0")
+#define JUMBO .ip6_next = 0, IPOPT("\6\0\xc2\4\0\1\0\0") /* as in packets of more than 64 kB */
 #define C(name) (1ULL << SS_HOST_##name)
 
 static struct host_bpf *skel;
@@ -1335,9 +1336,11 @@ static const struct flow_row {
 	const char *flags;
 	const char *src4, *src6;
 	bool known;
+	bool jumbo; /* in IPv6: of more than 64 kB */
 } flow_rows[] = {
 	{ "an ACK", "A", BACK4, BACK6, true },
 	{ "data", "PA", BACK4, BACK6, true },
+	{ "a large packet", "PA", BACK4, BACK6, true, .jumbo = true },
 	{ "a FIN", "FA", BACK4, BACK6, true },
 	{ "a RST", "R", BACK4, BACK6, true },
 	{ "data from another port", "PA", "10.0.1.5:81", "[fd00:1::5]:81", false },
@@ -1365,8 +1368,13 @@ static void flow_run(const struct flow_row *row, bool ip6)
 				    .flags = row->flags,
 				    .payload = "odd",
 				    .payload_len = row->flags[0] == 'P' ? 3 : 0 };
+	static const struct packet_spec jumbo = { JUMBO };
 	struct packet_buf in, want, out;
 
+	if (ip6 && row->jumbo) {
+		spec.ip_options = jumbo.ip_options;
+		spec.ip_options_len = jumbo.ip_options_len;
+	}
 	flow_known(ip6, 0);
 	packet_build(&in, &spec);
 	want = in;
@@ -1495,6 +1503,13 @@ static const struct icmp_row {
 	{ "v6 too big", TO_CLIENT6(TOO_BIG6), true },
 	{ "v6 too big, 8 bytes quoted", TO_CLIENT6(TOO_BIG6, .quoted = 8), true },
 	{ "v6 too big, odd length", TO_CLIENT6(TOO_BIG6, .quoted = 23), true },
+	{ "v6 too big, quoted jumbo header", ERROR(ROUTER6, CLIENT6, TOO_BIG6),
+	  FROM(CLIENT6, LISTEN6, "PA", HELLO, JUMBO), true },
+	{ "v6 too big, quoted jumbo header, 7 bytes of TCP",
+	  ERROR(ROUTER6, CLIENT6, TOO_BIG6, .quoted = 7),
+	  FROM(CLIENT6, LISTEN6, "PA", HELLO, JUMBO) },
+	{ "v6 too big, quoted other extension header", ERROR(ROUTER6, CLIENT6, TOO_BIG6),
+	  FROM(CLIENT6, LISTEN6, "PA", HELLO, HOP_BY_HOP) },
 	{ "v6 unreachable", TO_CLIENT6(1, .code = 4), true },
 	{ "v6 time exceeded", TO_CLIENT6(3), true },
 	{ "v6 parameter problem", TO_CLIENT6(4), true },
@@ -2185,6 +2200,23 @@ static const struct egress_row {
 	{ "v6 client's ACK", { DIALLED6("A") }, DIRECT6("A"), LATE_CLIENT6, LATE },
 	{ "v6 client's RST", { DIALLED6("R") }, DIRECT6("R"), LATE_CLIENT6, LATE },
 	{ "v6 client's second pass", { DIRECT6("A") }, AS_IT_WAS, LATE_CLIENT6 },
+	{ "v6 server's, jumbo header",
+	  { SERVER6("A", JUMBO) },
+	  AS_VIP6("A", JUMBO),
+	  LATE_SERVER6,
+	  LATE },
+	{ "v6 server's, jumbo header of another protocol",
+	  { SERVER6("A", .ip6_next = 0, IPOPT("\x11\0\xc2\4\0\1\0\0")) },
+	  AS_IT_WAS,
+	  LATE_SERVER6 },
+	{ "v6 server's, jumbo header with more in it",
+	  { SERVER6("A", .ip6_next = 0, IPOPT("\6\1\xc2\4\0\1\0\0\1\6\0\0\0\0\0\0")) },
+	  AS_IT_WAS,
+	  LATE_SERVER6 },
+	{ "v6 server's, destination options",
+	  { SERVER6("A", .ip6_next = 60, IPOPT("\6\0\xc2\4\0\1\0\0")) },
+	  AS_IT_WAS,
+	  LATE_SERVER6 },
 	{ "nothing known", { SERVER4("A") }, AS_IT_WAS },
 	{ "another connection's",
 	  { FROM(LISTEN4, "10.0.1.2:40001", "A") },

@@ -7,6 +7,7 @@
 
 #define E2E_CASES(X)                                                                              \
 	X(bulk, "100 MB each way", ALL)                                                           \
+	X(big_packets, "40 MB each way in packets of more than 64 kB", ALL)                       \
 	X(parallel, "1000 connections at once", ALL)                                              \
 	X(client_half_closes, "the client closes its half", ALL)                                  \
 	X(server_half_closes, "the server closes its half", ALL)                                  \
