@@ -10,7 +10,7 @@
 #include <sidestep/host.h>
 
 #define LATE_MAX 65536
-#define RULES_MAX 1024
+#define RULES_MAX (2 * SS_HOST_RULES) /* for old and new ones, while they are exchanged */
 #define BLOCKED_MAX 4096
 #define PLAIN_MAX BLOCKED_MAX
 #define OPEN_MAX 2048
@@ -184,6 +184,22 @@ struct prefix_map {
 struct prefix_map dial SEC(".maps"); /* what a client counts as a service; with ports */
 struct prefix_map backends SEC(".maps"); /* where a grant may point */
 struct prefix_map trusted SEC(".maps"); /* balancers that may change a SYN's source */
+
+/* The configured interfaces -> their indices when the programs were attached. User space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * SS_HOST_INTERFACES);
+	__type(key, struct ss_interface);
+	__type(value, __u32);
+} interfaces SEC(".maps");
+
+/* The cgroup that sockops was attached to. User space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ss_place);
+} place SEC(".maps");
 
 /* By enum ss_host_counter. Written by the programs, read by user space. */
 struct {

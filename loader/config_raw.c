@@ -9,11 +9,11 @@
 
 #include <cyaml/cyaml.h>
 
+#include <sidestep/host.h>
 #include <sidestep/lb.h>
 
 #include "config.h"
 
-#define CONFIG_INTERFACES_MAX 256
 #define KEY_MAX 1100 /* YAML's own limit for keys of this kind is 1024 characters */
 
 /*
@@ -56,18 +56,18 @@ static const cyaml_schema_value_t schema_serve = {
 };
 
 static const cyaml_schema_field_t report_keys[] = {
-	KEY_LIST(struct raw_report, balancers, 0, CYAML_UNLIMITED),
+	KEY_LIST(struct raw_report, balancers, 0, SS_HOST_RULES),
 	KEY_TEXT(struct raw_report, key, 0),
 	KEY_TEXT(struct raw_report, interval, OPTIONAL_TEXT),
 	CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t host_keys[] = {
-	KEY_LIST(struct raw_host, interfaces, 0, CONFIG_INTERFACES_MAX),
-	KEY_LIST(struct raw_host, trusted_balancers, OPTIONAL, CYAML_UNLIMITED),
-	KEY_LIST(struct raw_host, backends, OPTIONAL, CYAML_UNLIMITED),
-	KEY_LIST(struct raw_host, dial, OPTIONAL, CYAML_UNLIMITED),
-	KEY_MAPPINGS(struct raw_host, serve, &schema_serve, CYAML_UNLIMITED),
+	KEY_LIST(struct raw_host, interfaces, 0, SS_HOST_INTERFACES),
+	KEY_LIST(struct raw_host, trusted_balancers, OPTIONAL, SS_HOST_RULES),
+	KEY_LIST(struct raw_host, backends, OPTIONAL, SS_HOST_RULES),
+	KEY_LIST(struct raw_host, dial, OPTIONAL, SS_HOST_RULES),
+	KEY_MAPPINGS(struct raw_host, serve, &schema_serve, SS_HOST_RULES),
 	KEY_MAPPING(struct raw_host, report, report_keys),
 	KEY_TEXT(struct raw_host, attach, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_host, cgroup, OPTIONAL_TEXT),
@@ -129,7 +129,7 @@ static const cyaml_schema_field_t syn_limit_keys[] = {
 };
 
 static const cyaml_schema_field_t balancer_keys[] = {
-	KEY_LIST(struct raw_balancer, interfaces, 0, CONFIG_INTERFACES_MAX),
+	KEY_LIST(struct raw_balancer, interfaces, 0, SS_HOST_INTERFACES),
 	KEY_LIST(struct raw_balancer, source, OPTIONAL, 2),
 	KEY_MAPPING(struct raw_balancer, reports, reports_keys),
 	KEY_TEXT(struct raw_balancer, fragments, OPTIONAL_TEXT),

@@ -13,6 +13,7 @@
 
 #include "adopt.h"
 #include "host.skel.h"
+#include "host_rules.h"
 #include "map_sync.h"
 #include "platform.h"
 #include "tc.h"
@@ -23,144 +24,6 @@
 #define PIN_SOCKOPS "prog_sockops"
 #define PIN_CONNECTIONS "prog_connections"
 #define PIN_SOCKOPS_LINK "link_sockops"
-
-/* Opens the pinned map @name and makes it hold exactly the given entries. */
-static int rule_sync(const struct pins *pins, const char *name, const void *keys, size_t key_size,
-		     const void *values, size_t value_size, size_t n, struct error *err)
-{
-	int fd = pins_get(pins, name), ret;
-
-	if (fd < 0)
-		return error_set(err, fd, "cannot open %s/%s: %s", pins->dir, name, strerror(-fd));
-	ret = map_sync(fd, keys, key_size, values, value_size, n);
-	close(fd);
-	if (ret == -E2BIG || ret == -ENOSPC)
-		return error_set(err, ret, "too many entries for \"%s\": the limit is 1024", name);
-	if (ret)
-		return error_set(err, ret, "cannot write %s/%s: %s", pins->dir, name,
-				 strerror(-ret));
-	return 0;
-}
-
-static int prefixes_sync(const struct pins *pins, const char *name,
-			 const struct ss_prefix *prefixes, unsigned n, struct error *err)
-{
-	__u32 *present = calloc(n + 1, sizeof(*present));
-	int ret;
-
-	if (!present)
-		return error_set(err, -ENOMEM, "out of memory");
-	ret = rule_sync(pins, name, prefixes, sizeof(*prefixes), present, sizeof(*present), n, err);
-	free(present);
-	return ret;
-}
-
-static int dial_sync(const struct pins *pins, const struct host_config *config, struct error *err)
-{
-	struct ss_prefix *keys = calloc(config->dial_count + 1, sizeof(*keys));
-	int ret;
-
-	if (!keys)
-		return error_set(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < config->dial_count; i++)
-		keys[i] = config->dial[i].prefix;
-	ret = prefixes_sync(pins, "dial", keys, config->dial_count, err);
-	free(keys);
-	return ret;
-}
-
-/* Does @at, a VIP and a port that is listened on, mean @serve and no other service? */
-static bool serve_is_only(const struct host_config *config, const struct serve *serve,
-			  const struct ss_endpoint *at)
-{
-	for (unsigned i = 0; i < config->serve_count; i++) {
-		const struct serve *other = &config->serve[i];
-
-		if (other != serve && !other->vip.protocol &&
-		    ss_addr_equal(&other->vip.addr, &at->addr) &&
-		    (other->vip.port == at->port || SS_BE16(other->listen) == at->port))
-			return false;
-	}
-	return true;
-}
-
-static int serve_ports_sync(const struct pins *pins, const struct host_config *config,
-			    struct error *err)
-{
-	struct ss_endpoint *at = calloc(config->serve_count + 1, sizeof(*at));
-	__u32 *ports = calloc(config->serve_count + 1, sizeof(*ports));
-	int ret = -ENOMEM;
-	unsigned n = 0;
-
-	if (!at || !ports) {
-		error_set(err, ret, "out of memory");
-		goto out;
-	}
-	for (unsigned i = 0; i < config->serve_count; i++) {
-		const struct serve *serve = &config->serve[i];
-
-		if (serve->vip.protocol)
-			continue;
-		at[n] = serve->vip;
-		at[n].port = SS_BE16(serve->listen);
-		ports[n] = serve_is_only(config, serve, &at[n]) ? serve->vip.port : 0;
-		n += at[n].port != serve->vip.port;
-	}
-	ret = rule_sync(pins, "serve_ports", at, sizeof(*at), ports, sizeof(*ports), n, err);
-out:
-	free(ports);
-	free(at);
-	return ret;
-}
-
-static int serve_sync(const struct pins *pins, const struct host_config *config, struct error *err)
-{
-	unsigned n = config->serve_count, listeners = 0;
-	struct ss_endpoint *vips = calloc(n + 1, sizeof(*vips));
-	struct ss_serve *values = calloc(n + 1, sizeof(*values));
-	__u32 *ports = calloc(n + 1, sizeof(*ports));
-	int ret = -ENOMEM;
-
-	if (!vips || !values || !ports) {
-		error_set(err, ret, "out of memory");
-		goto out;
-	}
-	for (unsigned i = 0; i < n; i++) {
-		vips[i] = config->serve[i].vip;
-		values[i].listen = SS_BE16(config->serve[i].listen);
-		values[i].strict = config->serve[i].strict;
-		values[i].address = config->serve[i].address;
-		if (!vips[i].protocol)
-			ports[listeners++] = config->serve[i].listen;
-	}
-	ret = rule_sync(pins, "serve", vips, sizeof(*vips), values, sizeof(*values), n, err);
-	if (!ret)
-		ret = serve_ports_sync(pins, config, err);
-	if (!ret)
-		ret = rule_sync(pins, "listen_ports", ports, sizeof(*ports), ports, sizeof(*ports),
-				listeners, err);
-out:
-	free(ports);
-	free(values);
-	free(vips);
-	return ret;
-}
-
-/* The maps' contents: what the configuration says of services and prefixes. */
-static int rules_apply(const struct pins *pins, const struct host_config *config, struct error *err)
-{
-	int ret;
-
-	ret = prefixes_sync(pins, "backends", config->backends, config->backends_count, err);
-	if (!ret)
-		ret = prefixes_sync(pins, "trusted", config->trusted_balancers,
-				    config->trusted_balancers_count, err);
-	if (!ret)
-		ret = serve_sync(pins, config, err);
-	if (!ret)
-		ret = dial_sync(pins, config, err);
-	return ret;
-}
 
 static int programs_load(const struct pins *pins, struct error *err)
 {
@@ -287,18 +150,40 @@ static int cgroup_find(const struct host_config *config, const char *override,
 }
 
 /* Egress and ingress first, sockops last: nothing is asked for or granted that cannot be kept. */
+static int programs_attach(const struct pins *pins, const struct host_config *config,
+			   const char *cgroup, const int *ifindex, struct error *err)
+{
+	int ret = interfaces_attach(pins, config, ifindex, err);
+
+	return ret ? ret : sockops_attach(pins, cgroup, err);
+}
+
+/* The programs stay on the interfaces that the rules name, and on no others. */
+static void programs_detach_others(const struct pins *pins)
+{
+	unsigned n;
+	int *ifindex = host_rules_interfaces(pins, &n);
+
+	if (ifindex)
+		tc_detach_others(pins, ifindex, n);
+	free(ifindex);
+}
+
+/* All that @config says; or all stays as it was, and the programs where they were. */
 static int host_apply(const struct pins *pins, const struct host_config *config, const char *cgroup,
 		      const int *ifindex, struct error *err)
 {
+	struct host_rules rules = {};
 	int ret;
 
-	ret = rules_apply(pins, config, err);
-	if (!ret)
-		ret = interfaces_attach(pins, config, ifindex, err);
-	if (!ret)
-		ret = sockops_attach(pins, cgroup, err);
-	if (!ret)
-		tc_detach_others(pins, ifindex, config->interfaces_count);
+	ret = host_rules_write(&rules, pins, config, cgroup, ifindex, err);
+	if (!ret) {
+		ret = programs_attach(pins, config, cgroup, ifindex, err);
+		if (ret)
+			host_rules_undo(&rules);
+		programs_detach_others(pins);
+	}
+	host_rules_done(&rules);
 	return ret;
 }
 
@@ -384,9 +269,7 @@ static void count_rewritten(const struct ss_conn_record *record, void *arg)
 
 int host_down(const struct pins *pins, bool force, struct error *err)
 {
-	static const struct host_config nothing = {};
 	enum pins_state state = pins_state(pins, err);
-	struct error ignored = {};
 	unsigned live = 0;
 
 	if (state == PINS_NONE)
@@ -394,7 +277,7 @@ int host_down(const struct pins *pins, bool force, struct error *err)
 	if (state == PINS_ELSEWHERE && !force)
 		return -EEXIST;
 	/* Nothing is asked for or granted any more. What lives needs all programs, to its end. */
-	(void)rules_apply(pins, &nothing, &ignored);
+	host_rules_clear(pins);
 	if (!force && state != PINS_BROKEN &&
 	    !host_connections(pins, count_rewritten, &live, NULL) && live)
 		return error_set(

@@ -807,6 +807,53 @@ static char *many(unsigned services, unsigned backends, const char *key, size_t 
 	return text;
 }
 
+/* A host's configuration with @n entries in the list @key, each the @entry of its number. */
+static void list_limit(const char *key, const char *entry, unsigned n, const char *error)
+{
+	size_t len;
+	char *text;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	fprintf(f, "host: {%s backends: [10.0.0.0/8], %s: [\n",
+		strcmp(key, "interfaces") ? "interfaces: [eth0]," : "", key);
+	for (unsigned i = 0; i < n; i++) {
+		fprintf(f, entry, i / 256, i % 256);
+		fprintf(f, ",\n");
+	}
+	fprintf(f, "]}\n");
+	fclose(f);
+	if (error)
+		bad(key, text, len, error);
+	else
+		config_free(good(text));
+	free(text);
+}
+
+/* What `check` lets pass, the kernel's maps have room for. */
+static void host_limits(void **state)
+{
+	static const char too_many[] = "f:1: host.%s: too many entries; expected at most %u";
+	static const struct {
+		const char *key, *entry;
+		unsigned most;
+	} rows[] = {
+		{ "dial", "10.1.%u.%u", 1024 },
+		{ "trusted_balancers", "10.1.%u.%u", 1024 },
+		{ "serve", "{vip: \"10.1.%u.%u:80\"}", 1024 },
+		{ "interfaces", "eth%ux%u", 256 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(rows); i++) {
+		char error[128];
+
+		snprintf(error, sizeof(error), too_many, rows[i].key, rows[i].most);
+		list_limit(rows[i].key, rows[i].entry, rows[i].most, NULL);
+		list_limit(rows[i].key, rows[i].entry, rows[i].most + 1, error);
+	}
+}
+
 static const struct {
 	const char *why;
 	unsigned services;
@@ -936,6 +983,7 @@ int main(void)
 		cmocka_unit_test(good_forms),
 		cmocka_unit_test(errors),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(host_limits),
 		cmocka_unit_test(long_mistakes),
 		cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(files),

@@ -156,6 +156,21 @@ struct ss_meta {
 	__u64 netns_cookie; /* as bpf_get_netns_cookie() and SO_NETNS_COOKIE tell it; 0: not known */
 };
 
+/* Where the programs are to run, as configured: what status compares with where they do. */
+#define SS_PLACE_PATH 512
+
+struct ss_interface {
+	char name[16];
+};
+
+struct ss_place {
+	char cgroup[SS_PLACE_PATH];
+};
+
+/* How many entries each list of a host's configuration may have. */
+#define SS_HOST_RULES 1024
+#define SS_HOST_INTERFACES 256
+
 _Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");

@@ -139,6 +139,7 @@
 	X(twice, "packets that meet the egress program twice", ALL)                               \
 	X(clsact, "programs attached by clsact", ALL)                                             \
 	X(other_xdp, "another program in the XDP dispatcher", ONCE)                               \
+	X(rules_whole, "rules are replaced as a whole, or not at all", ONCE)                      \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)
