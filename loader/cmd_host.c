@@ -10,17 +10,31 @@
 #include "command.h"
 #include "config.h"
 #include "host.h"
+#include "host_where.h"
 #include "reporter.h"
 #include "tc.h"
 
 #include <sidestep/counters.h>
 
+#define STATUS_PROBLEM 3 /* exit status: loaded, but something that is configured does not run */
+
 static const struct counter_text counter_texts[] = { SS_HOST_COUNTERS(COUNTER_TEXT) };
+
+static void warn(enum host_finding kind, const char *text, void *arg)
+{
+	(void)kind;
+	(void)arg;
+	fprintf(stderr, "sidestep: warning: %s\n", text);
+}
 
 static int up(const struct pins *pins, const struct config *config, const struct options *options,
 	      struct error *err)
 {
-	return host_up(pins, config->host, options->cgroup, err);
+	int ret = host_up(pins, config->host, options->cgroup, err);
+
+	if (!ret)
+		(void)host_findings(pins, warn, NULL);
+	return ret;
 }
 
 int cmd_host_up(const struct options *options, char **argv)
@@ -176,18 +190,34 @@ static json_t *restart_json(const struct pins *pins)
 	return json_null();
 }
 
+/* What stands in the way, as two lists of texts. */
+struct findings {
+	json_t *problems, *warnings;
+};
+
+static void add_finding(enum host_finding kind, const char *text, void *arg)
+{
+	struct findings *findings = arg;
+
+	json_array_append_new(kind == HOST_PROBLEM ? findings->problems : findings->warnings,
+			      json_string(text));
+}
+
 static json_t *status_json(const struct pins *pins, const __u64 *counters)
 {
 	json_t *interfaces = json_array(), *services = json_array(), *blocked = json_array(),
 	       *plain = json_array(), *open = json_array();
+	struct findings findings = { json_array(), json_array() };
 
+	(void)host_findings(pins, add_finding, &findings);
 	pins_each(pins, "", add_interface, interfaces);
 	host_services(pins, add_service, services);
 	host_open(pins, add_open, open);
 	host_remembered(pins, "blocked", add_blocked, blocked);
 	host_remembered(pins, "plain", add_plain, plain);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}", "version",
-			 pins->version, "programs", interfaces, "serve", services, "open", open,
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}",
+			 "version", pins->version, "problems", findings.problems, "warnings",
+			 findings.warnings, "programs", interfaces, "serve", services, "open", open,
 			 "listeners_that_must_restart", restart_json(pins), "dial",
 			 prefixes_json(pins, "dial"), "backends", prefixes_json(pins, "backends"),
 			 "blocked", blocked, "plain", plain, "trusted_balancers",
@@ -202,6 +232,10 @@ static void status_print(const json_t *status, const __u64 *counters)
 	size_t i;
 
 	printf("version   %s\n", json_string_value(json_object_get(status, "version")));
+	json_array_foreach(json_object_get(status, "problems"), i, item)
+		printf("problem   %s\n", json_string_value(item));
+	json_array_foreach(json_object_get(status, "warnings"), i, item)
+		printf("warning   %s\n", json_string_value(item));
 	json_array_foreach(json_object_get(status, "programs"), i, item)
 		printf("program   %s %s (%s)\n",
 		       json_string_value(json_object_get(item, "interface")),
@@ -249,6 +283,7 @@ int cmd_host_status(const struct options *options, char **argv)
 	__u64 counters[SS_HOST_COUNTER_MAX];
 	struct error err = {};
 	struct pins pins;
+	size_t problems;
 	json_t *status;
 
 	(void)argv;
@@ -257,11 +292,12 @@ int cmd_host_status(const struct options *options, char **argv)
 	if (host_counters(&pins, counters, &err))
 		return command_fail(&err);
 	status = status_json(&pins, counters);
+	problems = json_array_size(json_object_get(status, "problems"));
 	if (options->json)
-		return command_print_json(status);
+		return command_print_json(status), problems ? STATUS_PROBLEM : 0;
 	status_print(status, counters);
 	json_decref(status);
-	return 0;
+	return problems ? STATUS_PROBLEM : 0;
 }
 
 static const char *path_name(const struct ss_conn *conn)

@@ -3,7 +3,8 @@
  * The command line: tables of commands, and the options that all of them share.
  *
  * A command gets its own arguments, prints what it shows to standard output, and returns the exit
- * status: 0, 1 (it could not be done; one line on standard error said why) or 2 (wrong usage).
+ * status: 0, 1 (it could not be done; one line on standard error said why), 2 (wrong usage) or 3
+ * (host status: something that is configured does not run).
  */
 #ifndef SIDESTEP_COMMAND_H
 #define SIDESTEP_COMMAND_H

@@ -16,6 +16,7 @@
 #include "host_rules.h"
 #include "map_sync.h"
 #include "platform.h"
+#include "sockops.h"
 #include "tc.h"
 
 /* Pins beside those of the maps, which are named like the maps. */
@@ -23,7 +24,6 @@
 #define PIN_EGRESS "prog_egress"
 #define PIN_SOCKOPS "prog_sockops"
 #define PIN_CONNECTIONS "prog_connections"
-#define PIN_SOCKOPS_LINK "link_sockops"
 
 static int programs_load(const struct pins *pins, struct error *err)
 {
@@ -84,51 +84,6 @@ static int interfaces_attach(const struct pins *pins, const struct host_config *
 	return 0;
 }
 
-/* The cgroup that the pinned sockops link is on; 0 if there is none. */
-static __u64 sockops_cgroup(const struct pins *pins)
-{
-	struct bpf_link_info info = {};
-	__u32 len = sizeof(info);
-	int fd = pins_get(pins, PIN_SOCKOPS_LINK);
-
-	if (fd < 0)
-		return 0;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len))
-		info.cgroup.cgroup_id = 0;
-	close(fd);
-	return info.cgroup.cgroup_id;
-}
-
-/* Attaches the sockops program to @cgroup. An old link elsewhere goes once the new one is there. */
-static int sockops_attach(const struct pins *pins, const char *cgroup, struct error *err)
-{
-	__u64 before = sockops_cgroup(pins), now = 0;
-	int cgroup_fd, prog_fd, link_fd, ret;
-	struct bpf_link_info info = {};
-	__u32 len = sizeof(info);
-
-	cgroup_fd = platform_cgroup2_open(cgroup, err);
-	if (cgroup_fd < 0)
-		return cgroup_fd;
-	prog_fd = pins_get(pins, PIN_SOCKOPS);
-	link_fd = prog_fd < 0 ? -1 : bpf_link_create(prog_fd, cgroup_fd, BPF_CGROUP_SOCK_OPS, NULL);
-	ret = link_fd < 0 ? error_set(err, -errno, "cannot attach to the cgroup %s: %s", cgroup,
-				      strerror(errno))
-			  : 0;
-	if (!ret && !bpf_obj_get_info_by_fd(link_fd, &info, &len))
-		now = info.cgroup.cgroup_id;
-	if (!ret && (!before || before != now)) {
-		pins_unlink(pins, PIN_SOCKOPS_LINK);
-		ret = pins_put(pins, PIN_SOCKOPS_LINK, link_fd, err);
-	}
-	if (link_fd >= 0)
-		close(link_fd);
-	if (prog_fd >= 0)
-		close(prog_fd);
-	close(cgroup_fd);
-	return ret;
-}
-
 /* The cgroup to attach to: @override, else the configuration's, else the root. It is there. */
 static int cgroup_find(const struct host_config *config, const char *override,
 		       char path[PLATFORM_PATH_LEN], struct error *err)
@@ -153,9 +108,17 @@ static int cgroup_find(const struct host_config *config, const char *override,
 static int programs_attach(const struct pins *pins, const struct host_config *config,
 			   const char *cgroup, const int *ifindex, struct error *err)
 {
-	int ret = interfaces_attach(pins, config, ifindex, err);
+	int ret = interfaces_attach(pins, config, ifindex, err), fd;
 
-	return ret ? ret : sockops_attach(pins, cgroup, err);
+	if (ret)
+		return ret;
+	fd = pins_get(pins, PIN_SOCKOPS);
+	if (fd < 0)
+		return error_set(err, fd, "cannot open %s/" PIN_SOCKOPS ": %s", pins->dir,
+				 strerror(-fd));
+	ret = sockops_attach(pins, fd, cgroup, err);
+	close(fd);
+	return ret;
 }
 
 /* The programs stay on the interfaces that the rules name, and on no others. */
@@ -185,18 +148,6 @@ static int host_apply(const struct pins *pins, const struct host_config *config,
 	}
 	host_rules_done(&rules);
 	return ret;
-}
-
-/* Detached when this returns: without the pin alone the kernel would do that in its own time. */
-static void sockops_detach(const struct pins *pins)
-{
-	int fd = pins_get(pins, PIN_SOCKOPS_LINK);
-
-	if (fd >= 0) {
-		(void)bpf_link_detach(fd);
-		close(fd);
-	}
-	pins_unlink(pins, PIN_SOCKOPS_LINK);
 }
 
 static void host_remove(const struct pins *pins)

@@ -2,6 +2,7 @@
 #include "tc.h"
 
 #include <errno.h>
+#include <linux/pkt_sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,9 +10,16 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "netlink.h"
+#include "program.h"
+
 /* linux/bpf.h of 6.6; Debian 12's headers are older. */
 #define ATTACH_TCX_INGRESS ((enum bpf_attach_type)46)
 #define ATTACH_TCX_EGRESS ((enum bpf_attach_type)47)
+#define BEFORE_ALL_OTHERS (1U << 3) /* BPF_F_BEFORE, and no other program named */
+
+#define AHEAD_MAX 64
+#define CLSACT_PRIORITIES 16 /* tried, before the kernel is asked for one */
 
 const char *tc_direction_name(enum tc_direction direction)
 {
@@ -33,15 +41,19 @@ int tc_attached_parse(const char *name, struct tc_attached *out)
 	return 0;
 }
 
+static enum bpf_attach_type tcx_type(enum tc_direction direction)
+{
+	return direction == TC_DIRECTION_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
+}
+
 static int tcx_attach(const struct pins *pins, int prog_fd, int ifindex,
 		      enum tc_direction direction, struct error *err)
 {
-	enum bpf_attach_type type =
-		direction == TC_DIRECTION_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BEFORE_ALL_OTHERS);
 	char name[64];
 	int fd, ret;
 
-	fd = bpf_link_create(prog_fd, ifindex, type, NULL);
+	fd = bpf_link_create(prog_fd, ifindex, tcx_type(direction), &opts);
 	if (fd < 0)
 		return -errno;
 	snprintf(name, sizeof(name), "tcx_%s_%d", tc_direction_name(direction), ifindex);
@@ -59,6 +71,42 @@ static void hook_init(struct bpf_tc_hook *hook, int ifindex, enum tc_direction d
 	};
 }
 
+static void qdisc_pin_name(char name[32], int ifindex)
+{
+	snprintf(name, 32, "qdisc_%d", ifindex);
+}
+
+/* Makes the qdisc of @hook, unless there is one; a pin of @prog_fd remembers that it is ours. */
+static int qdisc_make(const struct pins *pins, struct bpf_tc_hook *hook, int prog_fd,
+		      struct error *err)
+{
+	int ret = bpf_tc_hook_create(hook);
+	char name[32];
+
+	if (ret)
+		return ret == -EEXIST ? 0 : ret;
+	qdisc_pin_name(name, hook->ifindex);
+	pins_unlink(pins, name); /* of one that somebody else has removed */
+	return pins_put(pins, name, prog_fd, err);
+}
+
+/*
+ * The filter with the lowest number runs first. One that somebody else has for another protocol, or
+ * of another kind, cannot be shared.
+ */
+static int filter_add_first(struct bpf_tc_hook *hook, struct bpf_tc_opts *opts)
+{
+	int ret = -EINVAL;
+
+	for (opts->priority = 1; ret == -EINVAL && opts->priority <= CLSACT_PRIORITIES;
+	     opts->priority += ret != 0)
+		ret = bpf_tc_attach(hook, opts);
+	if (ret != -EINVAL)
+		return ret;
+	opts->priority = 0;
+	return bpf_tc_attach(hook, opts);
+}
+
 static int clsact_attach(const struct pins *pins, int prog_fd, int ifindex,
 			 enum tc_direction direction, struct error *err)
 {
@@ -68,10 +116,9 @@ static int clsact_attach(const struct pins *pins, int prog_fd, int ifindex,
 	int ret;
 
 	hook_init(&hook, ifindex, direction);
-	ret = bpf_tc_hook_create(&hook);
-	if (ret && ret != -EEXIST)
-		return ret;
-	ret = bpf_tc_attach(&hook, &opts);
+	ret = qdisc_make(pins, &hook, prog_fd, err);
+	if (!ret)
+		ret = filter_add_first(&hook, &opts);
 	if (ret)
 		return ret;
 	snprintf(name, sizeof(name), "clsact_%s_%d_%u_%u", tc_direction_name(direction), ifindex,
@@ -123,6 +170,65 @@ static bool tcx_is_ours(const struct pins *pins, const char *name, const struct 
 bool tc_is_attached(const struct pins *pins, const char *name, const struct tc_attached *a)
 {
 	return a->tcx ? tcx_is_ours(pins, name, a) : clsact_is_ours(pins, name, a);
+}
+
+/* Who is ahead of ours: what is asked, and where the search is. */
+struct ahead {
+	void (*fn)(const char *program, __u32 id, void *arg);
+	void *arg;
+	const struct tc_attached *ours;
+	struct netlink_filter last; /* one filter may be told as several parts */
+};
+
+/* The TCX programs in front of the one with the id @ours; all of them if it is 0. */
+static void tcx_each_ahead(const struct tc_attached *a, __u32 ours, const struct ahead *ahead)
+{
+	__u32 ids[AHEAD_MAX], n = AHEAD_MAX;
+	char name[PROGRAM_NAME_LEN];
+
+	if (bpf_prog_query(a->ifindex, tcx_type(a->direction), 0, NULL, ids, &n))
+		return; /* a kernel without TCX */
+	for (__u32 i = 0; i < n && ids[i] != ours; i++)
+		ahead->fn(program_name(ids[i], name), ids[i], ahead->arg);
+}
+
+static int filter_ahead(const struct netlink_filter *filter, void *arg)
+{
+	struct ahead *ahead = arg;
+
+	if (filter->priority == ahead->ours->priority && filter->handle == ahead->ours->handle)
+		return 1;
+	if (filter->priority != ahead->last.priority || strcmp(filter->name, ahead->last.name))
+		ahead->fn(filter->name, 0, ahead->arg);
+	ahead->last = *filter;
+	return 0;
+}
+
+static __u32 clsact_parent(enum tc_direction direction)
+{
+	return TC_H_MAKE(TC_H_CLSACT,
+			 direction == TC_DIRECTION_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+}
+
+void tc_each_ahead(const struct pins *pins, const char *name, const struct tc_attached *a,
+		   void (*fn)(const char *program, __u32 id, void *arg), void *arg)
+{
+	struct ahead ahead = { .fn = fn, .arg = arg, .ours = a };
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int fd;
+
+	if (!a->tcx) {
+		tcx_each_ahead(a, 0, &ahead);
+		(void)netlink_filters(a->ifindex, clsact_parent(a->direction), filter_ahead,
+				      &ahead);
+		return;
+	}
+	fd = pins_get(pins, name);
+	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len))
+		tcx_each_ahead(a, info.prog_id, &ahead);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* Removes the filter @a, if the program there is still ours. */
@@ -206,9 +312,43 @@ static int detach_unless_kept(const struct pins *pins, const char *name, void *a
 	return 0;
 }
 
+static int filter_found(const struct netlink_filter *filter, void *arg)
+{
+	(void)filter;
+	(void)arg;
+	return 1;
+}
+
+/* Removes a qdisc of ours, unless somebody else uses it by now. */
+static void qdisc_remove(int ifindex)
+{
+	struct bpf_tc_hook hook = {
+		.sz = sizeof(hook),
+		.ifindex = ifindex,
+		.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS,
+	};
+
+	if (!netlink_filters(ifindex, clsact_parent(TC_DIRECTION_INGRESS), filter_found, NULL) &&
+	    !netlink_filters(ifindex, clsact_parent(TC_DIRECTION_EGRESS), filter_found, NULL))
+		(void)bpf_tc_hook_destroy(&hook);
+}
+
+static int qdisc_remove_unless_kept(const struct pins *pins, const char *name, void *arg)
+{
+	const struct pins_keep *keep = arg;
+	int ifindex;
+
+	if (sscanf(name, "qdisc_%d", &ifindex) != 1 || pins_is_kept(keep, ifindex))
+		return 0;
+	qdisc_remove(ifindex);
+	pins_unlink(pins, name);
+	return 0;
+}
+
 void tc_detach_others(const struct pins *pins, const int *keep, unsigned n)
 {
 	struct pins_keep arg = { keep, n };
 
 	pins_each(pins, "", detach_unless_kept, &arg);
+	pins_each(pins, "qdisc_", qdisc_remove_unless_kept, &arg);
 }

@@ -2,6 +2,11 @@
 /* What `host up` changes while programs run, and what `host status` says of where they run. */
 #include "cases.h"
 
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <net/if.h>
+#include <stdlib.h>
+
 #include <bpf/bpf.h>
 
 #include <sidestep/host.h>
@@ -76,4 +81,233 @@ void case_rules_whole(const struct family *family)
 	talk_one(family, echo_client, echo_server);
 	expect_direct(1);
 	host_load("c1", CONFIG_CLIENT);
+}
+
+/* --- where the programs are to run --------------------------------------------------------------- */
+
+/* `host status` on @host exits with @status, and one line of it says @text (NULL: none has to). */
+static void expect_status(const char *host, int status, const char *text)
+{
+	static char output[OUTPUT_LEN];
+	int got = run(host, output, "sidestep host status");
+
+	if (got != status || (text && !strstr(output, text)))
+		fail_msg("expected exit status %d and \"%s\", got %d: %.1000s", status,
+			 text ? text : "", got, output);
+}
+
+/* `host up` on @host succeeds and says @text. */
+static void expect_warning(const char *host, const char *config, const char *text)
+{
+	static char output[OUTPUT_LEN];
+
+	assert_int_equal(run(host, output, "sidestep host up '%s'", config_path(config)), 0);
+	if (!strstr(output, text))
+		fail_msg("expected a warning with \"%s\", got: %s", text, output);
+}
+
+static void extra_add(const char *host)
+{
+	must(host, "ip link add extra type veth peer name extra1");
+}
+
+static void extra_config(const char *attach)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "host: {interfaces: [eth0, extra], attach: %s}\n", attach);
+	config_write("extra.yaml", text);
+}
+
+/* An interface goes, and one of the same name comes: it has no programs until the next `host up`. */
+void case_interface_anew(const struct family *family)
+{
+	expect_status("c1", 0, NULL);
+	extra_config("auto");
+	extra_add("c1");
+	host_load("c1", "extra.yaml");
+	expect_status("c1", 0, "extra egress");
+	must("c1", "ip link del extra");
+	expect_status("c1", STATUS_PROBLEM, "problem   there is no interface extra any more");
+	extra_add("c1");
+	expect_status("c1", STATUS_PROBLEM, "problem   extra is another interface than before");
+	host_load("c1", "extra.yaml");
+	expect_status("c1", 0, "extra egress");
+	must("c1", "ip link add over type bridge && ip link set extra master over");
+	expect_warning("c1", "extra.yaml", "warning: extra is a port of the bridge over");
+	expect_status("c1", 0, "warning   extra is a port of the bridge over");
+	host_load("c1", CONFIG_CLIENT);
+	must("c1", "ip link del extra && ip link del over");
+	expect_status("c1", 0, NULL);
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+}
+
+/* Somebody removes the qdisc that our filters are in; or leaves it, and then `host down` does that. */
+void case_qdisc_gone(const struct family *family)
+{
+	extra_config("clsact");
+	extra_add("c1");
+	host_load("c1", "extra.yaml");
+	expect_status("c1", 0, "extra egress (clsact)");
+	must("c1", "tc qdisc del dev extra clsact");
+	expect_status("c1", STATUS_PROBLEM, "problem   extra: the egress program was detached");
+	host_load("c1", "extra.yaml");
+	expect_status("c1", 0, "extra egress (clsact)");
+	must("c1",
+	     "tc filter add dev extra egress pref 7 protocol ip u32 match u32 0 0 flowid 1:1");
+	host_unload("c1");
+	must("c1", "! tc qdisc show dev eth0 | grep -q clsact");
+	must("c1", "tc qdisc show dev extra | grep -q clsact && ip link del extra");
+	host_load("c1", CONFIG_CLIENT);
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+}
+
+/* The cgroup is removed and made anew, as a service manager does it with a service. */
+void case_cgroup_anew(const struct family *family)
+{
+	char cgroup[256], up[512];
+
+	snprintf(cgroup, sizeof(cgroup), "%s/service", host_cgroup("c1"));
+	snprintf(up, sizeof(up), "sidestep host up '%s' --cgroup '%s'", config_path(CONFIG_CLIENT),
+		 cgroup);
+	must("c1", "mkdir '%s' && %s", cgroup, up);
+	expect_status("c1", 0, NULL);
+	must("c1", "rmdir '%s'", cgroup);
+	expect_status("c1", STATUS_PROBLEM, "/service was removed");
+	must("c1", "mkdir '%s'", cgroup);
+	expect_status("c1", STATUS_PROBLEM, "/service was made anew");
+	must("c1", "%s", up);
+	expect_status("c1", 0, NULL);
+	host_load("c1", CONFIG_CLIENT);
+	must("c1", "rmdir '%s'", cgroup);
+	expect_status("c1", 0, NULL);
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+}
+
+/* --- other people's programs ---------------------------------------------------------------------- */
+
+/* A program @name of @type that does nothing but return @result. */
+static int program_load(enum bpf_prog_type type, const char *name, int result)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = result },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int fd = bpf_prog_load(type, name, "GPL", insns, 2, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* A sockops program that lets no other one in beside it, on the cgroup or above it. */
+void case_sockops_exclusive(const struct family *family)
+{
+	int other = program_load(BPF_PROG_TYPE_SOCK_OPS, "exclusive", 1), cgroup;
+	char path[256], up[512];
+
+	(void)family;
+	snprintf(path, sizeof(path), "%s/taken", host_cgroup("c1"));
+	must("c1", "mkdir -p '%s/below'", path);
+	cgroup = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(bpf_prog_attach(other, cgroup, BPF_CGROUP_SOCK_OPS, 0), 0);
+	expect_status("c1", 0, "warning   the sockops program exclusive");
+	config_many("other.yaml", 97, 3);
+	for (int below = 0; below < 2; below++) {
+		snprintf(up, sizeof(up),
+			 "sidestep host up '%s' --cgroup '%s%s' 2>&1 | tee /dev/stderr | grep -q "
+			 "'the sockops program exclusive (id [0-9]*) on .*/taken lets no other' && "
+			 "exit 1",
+			 config_path("other.yaml"), path, below ? "/below" : "");
+		expect_undone("c1", up);
+	}
+	assert_int_equal(bpf_prog_detach2(other, cgroup, BPF_CGROUP_SOCK_OPS), 0);
+	close(cgroup);
+	close(other);
+	must("c1", "sidestep host up '%s' --cgroup '%s/below'", config_path("other.yaml"), path);
+	host_load("c1", CONFIG_CLIENT);
+	must("c1", "rmdir '%s/below' '%s'", path, path);
+}
+
+/* A TCX program called "ender" on @host, which lets no other one run behind it; to be closed. */
+static int ender_add(const char *host, int type, unsigned flags)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	int fd = program_load(BPF_PROG_TYPE_SCHED_CLS, "ender", 0), link;
+
+	netns_enter(host);
+	link = bpf_link_create(fd, if_nametoindex("eth0"), (enum bpf_attach_type)type, &opts);
+	netns_enter(NULL);
+	close(fd);
+	return link;
+}
+
+#define TCX_INGRESS 46
+#define TCX_EGRESS 47
+#define BEFORE (1U << 3)
+
+/*
+ * Programs that end the chain are there first, on both sides: ours come ahead of them. When another
+ * one comes ahead of ours, status says so.
+ */
+void case_tcx_first(const struct family *family)
+{
+	static const char *const names[] = { "c1", "s1" };
+	static const char *const configs[] = { CONFIG_CLIENT, CONFIG_SERVER };
+	int link[2][2], late;
+
+	for (int i = 0; i < 2; i++) {
+		host_unload(names[i]);
+		link[i][0] = ender_add(names[i], TCX_INGRESS, 0);
+		link[i][1] = ender_add(names[i], TCX_EGRESS, 0);
+		if (link[i][0] < 0) {
+			host_load(names[i], configs[i]);
+			SKIP("this kernel has no TCX");
+		}
+		host_load(names[i], configs[i]);
+		expect_status(names[i], 0, NULL);
+		must(names[i], "! sidestep host status | grep ^warning");
+	}
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+	late = ender_add("c1", TCX_EGRESS, BEFORE);
+	assert_true(late >= 0);
+	expect_status("c1", 0, "warning   eth0 egress: ender (id ");
+	close(late);
+	for (int i = 0; i < 2; i++) {
+		close(link[i][0]);
+		close(link[i][1]);
+	}
+}
+
+/* The same with filters. */
+void case_clsact_first(const struct family *family)
+{
+	static const char *const names[] = { "c1", "s1" };
+	static const char *const configs[] = { CONFIG_CLIENT, CONFIG_SERVER };
+
+	for (int i = 0; i < 2; i++) {
+		host_unload(names[i]);
+		must(names[i], "tc qdisc add dev eth0 clsact; for way in ingress egress; do tc "
+			       "filter add dev eth0 $way pref 50 protocol all u32 match u32 0 0 "
+			       "flowid 1:1 || exit 1; done");
+		must(NULL, "sed 's/^host:/&\\n  attach: clsact/' '%s' >'%s'",
+		     config_path(configs[i]), config_path("clsact.yaml"));
+		host_load(names[i], "clsact.yaml");
+		must(names[i], "! sidestep host status | grep ^warning");
+	}
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+	for (int i = 0; i < 2; i++) {
+		host_unload(names[i]);
+		must(names[i], "tc qdisc del dev eth0 clsact");
+		host_load(names[i], configs[i]);
+	}
 }

@@ -98,7 +98,7 @@ void case_listener_stays(const struct family *family)
 
 /* --- other people's programs -------------------------------------------------------------------- */
 
-/* A filter for UDP, in both directions. The qdisc may be there: sidestep leaves the one it made. */
+/* A filter for UDP, in both directions. The qdisc may be there: of programs attached by clsact. */
 static void filters_add(const char *host)
 {
 	must(host, "tc qdisc add dev eth0 clsact 2>/dev/null; "

@@ -140,6 +140,12 @@
 	X(clsact, "programs attached by clsact", ALL)                                             \
 	X(other_xdp, "another program in the XDP dispatcher", ONCE)                               \
 	X(rules_whole, "rules are replaced as a whole, or not at all", ONCE)                      \
+	X(interface_anew, "an interface is removed and made anew", ONCE)                          \
+	X(qdisc_gone, "somebody removes the qdisc that our filters are in", ONCE)                 \
+	X(cgroup_anew, "the cgroup is removed and made anew", ONCE)                               \
+	X(sockops_exclusive, "a sockops program that lets no other one in", ONCE)                 \
+	X(tcx_first, "other people's TCX programs end the chain", ALL)                            \
+	X(clsact_first, "other people's filters end the chain", ALL)                              \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)

@@ -243,8 +243,10 @@ void programs_load(void)
 static json_t *status_read(const char *host)
 {
 	static char text[OUTPUT_LEN];
+	int status = run(host, text, "sidestep %s status --json",
+			 strcmp(host, "lb") ? "host" : "balancer");
 
-	if (run(host, text, "sidestep %s status --json", strcmp(host, "lb") ? "host" : "balancer"))
+	if (status && status != STATUS_PROBLEM)
 		return NULL;
 	return json_loads(text, 0, NULL);
 }

@@ -41,6 +41,9 @@ void config_write(const char *name, const char *text);
 /* Its path. The pointer lives until the next call but three. */
 const char *config_path(const char *name);
 
+/* What `sidestep host status` exits with if something that is configured does not run. */
+#define STATUS_PROBLEM 3
+
 /* Loads everything, everywhere. */
 void programs_load(void);
 
