@@ -28,7 +28,10 @@ int command_begin(const struct options *options, const char *component, struct p
 		ret = pins_init(pins, options->pin_dir, component, version, err);
 	if (ret)
 		return ret;
-	*lock = platform_lock(options->pin_dir, err);
+	ret = pins_check(pins, err);
+	if (ret)
+		return ret;
+	*lock = platform_lock(options->pin_dir, options->wait, err);
 	return *lock < 0 ? *lock : 0;
 }
 

@@ -22,6 +22,7 @@ struct options {
 	bool json; /* --json */
 	bool force; /* --force */
 	bool verbose; /* -v */
+	long wait; /* --wait: seconds, for another command that is at work */
 	long weight; /* --weight; -1: not given */
 	const char *quic_id; /* --quic-id; NULL: not given */
 };

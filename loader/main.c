@@ -36,9 +36,19 @@ static const struct command commands[] = {
 	  cmd_backend_up },
 	{ "check", "FILE", "check a configuration file, touch nothing", 1, cmd_check },
 };
+#define WAIT_MAX 3600
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
-enum { OPT_PIN_DIR = 256, OPT_CGROUP, OPT_JSON, OPT_FORCE, OPT_WEIGHT, OPT_QUIC_ID, OPT_VERSION };
+enum {
+	OPT_PIN_DIR = 256,
+	OPT_CGROUP,
+	OPT_JSON,
+	OPT_FORCE,
+	OPT_WEIGHT,
+	OPT_QUIC_ID,
+	OPT_WAIT,
+	OPT_VERSION
+};
 
 static const struct option long_options[] = {
 	{ "pin-dir", required_argument, NULL, OPT_PIN_DIR },
@@ -47,6 +57,7 @@ static const struct option long_options[] = {
 	{ "force", no_argument, NULL, OPT_FORCE },
 	{ "weight", required_argument, NULL, OPT_WEIGHT },
 	{ "quic-id", required_argument, NULL, OPT_QUIC_ID },
+	{ "wait", required_argument, NULL, OPT_WAIT },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, 'h' },
@@ -63,6 +74,7 @@ static const char *const options_help =
 	"  --quic-id HEX   backend add: its id in QUIC's connection ids\n"
 	"  --force         host down: break the connections that run directly;\n"
 	"                  down: remove what a network namespace that is gone has left\n"
+	"  --wait SECONDS  how long to wait while another command is at work (30)\n"
 	"  --json          print JSON\n"
 	"  -v, --verbose   print what libbpf and libxdp say\n"
 	"  --version       print the version\n"
@@ -99,10 +111,18 @@ static int print_libxdp(enum libxdp_print_level level, const char *format, va_li
 	return vfprintf(stderr, format, args);
 }
 
+/* The option's argument, a number from 0 to @max, into *@out. Is it one? */
+static bool number_read(long *out, long max)
+{
+	char *end;
+
+	*out = strtol(optarg, &end, 10);
+	return *optarg && !*end && *out >= 0 && *out <= max;
+}
+
 /* Reads the options. Returns 0, or -1 with the exit status in *@status. */
 static int options_read(int argc, char **argv, struct options *o, int *status)
 {
-	char *end;
 	int c;
 
 	*status = 0;
@@ -124,10 +144,15 @@ static int options_read(int argc, char **argv, struct options *o, int *status)
 			o->quic_id = optarg;
 			break;
 		case OPT_WEIGHT:
-			o->weight = strtol(optarg, &end, 10);
-			if (*end || !*optarg || o->weight < 0 || o->weight > CONFIG_WEIGHT_MAX) {
+			if (!number_read(&o->weight, CONFIG_WEIGHT_MAX)) {
 				*status =
 					bad_usage("--weight takes a number from 0 to 65535", NULL);
+				return -1;
+			}
+			break;
+		case OPT_WAIT:
+			if (!number_read(&o->wait, WAIT_MAX)) {
+				*status = bad_usage("--wait takes seconds, 0 to 3600", NULL);
 				return -1;
 			}
 			break;
@@ -171,6 +196,7 @@ int main(int argc, char **argv)
 		.pin_dir = getenv("SIDESTEP_PIN_DIR"),
 		.cgroup = getenv("SIDESTEP_CGROUP"),
 		.weight = -1,
+		.wait = 30,
 	};
 	int status;
 

@@ -35,6 +35,36 @@ int pins_init(struct pins *pins, const char *pin_dir, const char *component, con
 	return platform_netns_cookie(&pins->netns_cookie, err);
 }
 
+static int folder_check(const char *path, struct error *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return 0;
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, -ENOTDIR, "%s is not a folder; remove it", path);
+	if (st.st_uid != geteuid() || st.st_mode & 022)
+		return error_set(err, -EPERM,
+				 "others than root can write in the pin folder %s (owner %u, mode "
+				 "%04o); remove it, after a look at who made it",
+				 path, st.st_uid, st.st_mode & 07777);
+	return 0;
+}
+
+int pins_check(const struct pins *pins, struct error *err)
+{
+	char parent[PINS_PATH_LEN];
+	char *slash;
+	int ret;
+
+	snprintf(parent, sizeof(parent), "%s", pins->dir);
+	slash = strrchr(parent, '/');
+	if (slash)
+		*slash = 0;
+	ret = folder_check(parent, err);
+	return ret ? ret : folder_check(pins->dir, err);
+}
+
 enum pins_state pins_state(const struct pins *pins, struct error *err)
 {
 	struct ss_meta meta = {};

@@ -39,6 +39,12 @@ enum pins_state {
 int pins_init(struct pins *pins, const char *pin_dir, const char *component, const char *version,
 	      struct error *err);
 
+/*
+ * Refuses folders that somebody else could have prepared, or can write in. Returns 0 or a negative
+ * errno with @err set; folders that are not there yet are fine.
+ */
+int pins_check(const struct pins *pins, struct error *err);
+
 enum pins_state pins_state(const struct pins *pins, struct error *err);
 
 /* Creates the folder and those above it. Returns 0 or a negative errno with @err set. */

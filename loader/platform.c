@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/magic.h>
 #include <mntent.h>
 #include <net/if.h>
@@ -16,12 +17,15 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BPFFS "/sys/fs/bpf"
 #define BTF_PATH "/sys/kernel/btf/vmlinux"
+#define RUN_DIR "/run/sidestep"
 #define KERNEL_MAJOR 6
 #define KERNEL_MINOR 1
 
@@ -46,25 +50,87 @@ static bool is_bpffs(const char *path)
 	return !statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC;
 }
 
+/*
+ * Does process 1 see the file system @dev, too? A mount of this command's own, as "ip netns exec"
+ * makes them, goes away with it, and all that is pinned there. Where that cannot be told: yes.
+ */
+static bool mount_lasts(dev_t dev)
+{
+	FILE *mounts = fopen("/proc/1/mountinfo", "re");
+	unsigned major_number, minor_number;
+	bool found = !mounts;
+	char line[4096];
+
+	while (!found && fgets(line, sizeof(line), mounts))
+		found = sscanf(line, "%*d %*d %u:%u", &major_number, &minor_number) == 2 &&
+			makedev(major_number, minor_number) == dev;
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
+/* The file in /run/netns that is this network namespace; FILE if none is. */
+static const char *netns_file(char path[PLATFORM_PATH_LEN])
+{
+	struct stat ours, st;
+	glob_t found = {};
+
+	snprintf(path, PLATFORM_PATH_LEN, "FILE");
+	if (stat("/proc/thread-self/ns/net", &ours) || glob("/run/netns/*", 0, NULL, &found))
+		return path;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		if (!stat(found.gl_pathv[i], &st) && st.st_ino == ours.st_ino &&
+		    st.st_dev == ours.st_dev)
+			snprintf(path, PLATFORM_PATH_LEN, "%s", found.gl_pathv[i]);
+	globfree(&found);
+	return path;
+}
+
+static int fail_private(const char *what, struct error *err)
+{
+	char file[PLATFORM_PATH_LEN];
+
+	return error_set(err, -EINVAL,
+			 "%s: this command has mounts of its own, as \"ip netns exec\" makes them; "
+			 "run it where process 1's are: nsenter --net=%.200s sidestep ...",
+			 what, netns_file(file));
+}
+
+#define VANISHES "what is pinned below " BPFFS " would vanish when this ends"
+
 /* Some systems leave it to the first user to mount bpffs; tc and ip do the same. */
+static int bpffs_mount(struct error *err)
+{
+	struct stat st;
+
+	if (mount("bpf", BPFFS, "bpf", 0, "mode=0700"))
+		return error_set(err, -errno, "cannot mount the bpf file system at " BPFFS ": %s",
+				 strerror(errno));
+	if (!stat(BPFFS, &st) && mount_lasts(st.st_dev))
+		return 0;
+	(void)umount2(BPFFS, MNT_DETACH);
+	return fail_private(VANISHES, err);
+}
+
 static int check_bpffs(const char *pin_dir, struct error *err)
 {
 	char parent[PLATFORM_PATH_LEN];
+	struct stat st;
 	char *slash;
 
 	snprintf(parent, sizeof(parent), "%s", pin_dir);
 	while (access(parent, F_OK) && (slash = strrchr(parent, '/')) && slash != parent)
 		*slash = 0;
-	if (is_bpffs(parent))
-		return 0;
+	if (is_bpffs(parent)) {
+		if (!stat(parent, &st) && mount_lasts(st.st_dev))
+			return 0;
+		return fail_private(VANISHES, err);
+	}
 	if (strncmp(pin_dir, BPFFS "/", strlen(BPFFS "/")))
 		return error_set(err, -EINVAL,
 				 "%s is not in a bpf file system; choose a --pin-dir below " BPFFS,
 				 pin_dir);
-	if (mount("bpf", BPFFS, "bpf", 0, "mode=0700"))
-		return error_set(err, -errno, "cannot mount the bpf file system at " BPFFS ": %s",
-				 strerror(errno));
-	return 0;
+	return bpffs_mount(err);
 }
 
 int platform_check(const char *pin_dir, struct error *err)
@@ -99,8 +165,9 @@ int platform_cgroup2_root(char path[PLATFORM_PATH_LEN], struct error *err)
 	if (!found)
 		return error_set(
 			err, -ENOENT,
-			"no cgroup2 file system is mounted, and sockops programs attach to "
-			"one; try: mount -t cgroup2 none /sys/fs/cgroup");
+			"no cgroup2 file system is mounted where this command runs, and sockops "
+			"programs attach to one; try: mkdir /run/cgroup2 && mount -t cgroup2 none "
+			"/run/cgroup2");
 	return 0;
 }
 
@@ -237,28 +304,107 @@ int platform_source(const struct ss_addr *to, struct ss_addr *from)
 	return 0;
 }
 
-int platform_lock(const char *pin_dir, struct error *err)
+/* Is @fd a folder, or a file if not @folder, that nobody but root can have prepared? */
+static bool is_roots_own(int fd, bool folder)
 {
-	char path[PLATFORM_PATH_LEN];
-	int fd;
+	struct stat st;
 
-	snprintf(path, sizeof(path), "/run/lock/sidestep");
-	(void)mkdir("/run/lock", 0755);
-	(void)mkdir(path, 0700);
-	for (const char *p = pin_dir; *p && strlen(path) + 1 < sizeof(path); p++) {
-		char c[2] = { *p == '/' ? (p == pin_dir ? '/' : '_') : *p, 0 };
+	return !fstat(fd, &st) && (folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode)) &&
+	       st.st_uid == geteuid() && !(st.st_mode & 022);
+}
 
-		strcat(path, c);
+/* Says who holds the lock @fd, and where it is. */
+static int fail_locked(int fd, const char *path, struct error *err)
+{
+	char text[16] = "", file[64], name[32] = "";
+	FILE *comm;
+	int pid;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 || sscanf(text, "%d", &pid) != 1)
+		return error_set(err, -EAGAIN, "another command holds the lock %s", path);
+	snprintf(file, sizeof(file), "/proc/%d/comm", pid);
+	comm = fopen(file, "re");
+	if (comm) {
+		if (fgets(name, sizeof(name), comm))
+			name[strcspn(name, "\n")] = 0;
+		fclose(comm);
 	}
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_set(err, -errno, "cannot open the lock file %s: %s", path,
-				 strerror(errno));
-	if (flock(fd, LOCK_EX)) {
-		int ret = -errno;
+	return error_set(err, -EAGAIN,
+			 "process %d (%s) is changing the same programs, and holds %s; "
+			 "--wait SECONDS waits longer",
+			 pid, *name ? name : "gone", path);
+}
 
+/* Waits for the lock, which has no time-out of its own, for at most @seconds. */
+static int lock_wait(int fd, unsigned seconds)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	unsigned left = seconds * 50;
+
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (!left--)
+			return -EAGAIN;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+/* Opens the lock's file, of root's own, in a folder of root's own, and says its @path. */
+static int lock_open(const char *pin_dir, char path[PLATFORM_PATH_LEN], struct error *err)
+{
+	char name[200];
+	int folder, fd;
+	size_t len = 0;
+
+	for (const char *p = pin_dir + (*pin_dir == '/'); *p && len < sizeof(name) - 1; p++)
+		name[len++] = *p == '/' ? '_' : *p;
+	name[len] = 0;
+	snprintf(path, PLATFORM_PATH_LEN, RUN_DIR "/%s.lock", name);
+	if (!mkdir(RUN_DIR, 0755))
+		(void)chmod(RUN_DIR, 0755); /* whatever the umask */
+	folder = open(RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (folder < 0)
+		return error_set(err, -errno, "cannot open the folder " RUN_DIR ": %s",
+				 strerror(errno));
+	if (!is_roots_own(folder, true)) {
+		close(folder);
+		return error_set(err, -EPERM,
+				 "others than root can write in " RUN_DIR
+				 "; remove it, after a look "
+				 "at who made it");
+	}
+	fd = openat(folder, path + strlen(RUN_DIR "/"), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+		    0600);
+	close(folder);
+	if (fd < 0)
+		return error_set(err, -errno, "cannot open the lock %s: %s", path, strerror(errno));
+	if (!is_roots_own(fd, false)) {
 		close(fd);
-		return error_set(err, ret, "cannot take the lock %s: %s", path, strerror(errno));
+		return error_set(err, -EPERM, "the lock %s is not a file of root's own; remove it",
+				 path);
 	}
 	return fd;
+}
+
+int platform_lock(const char *pin_dir, unsigned seconds, struct error *err)
+{
+	char path[PLATFORM_PATH_LEN];
+	int fd = lock_open(pin_dir, path, err), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = lock_wait(fd, seconds);
+	if (!ret) { /* for those who wait: nothing depends on it */
+		(void)ftruncate(fd, 0);
+		(void)dprintf(fd, "%d\n", getpid());
+		return fd;
+	}
+	if (ret == -EAGAIN)
+		ret = fail_locked(fd, path, err);
+	else
+		ret = error_set(err, ret, "cannot take the lock %s: %s", path, strerror(-ret));
+	close(fd);
+	return ret;
 }

@@ -14,7 +14,10 @@
 
 #define PLATFORM_PATH_LEN 512
 
-/* Root, kernel release, BTF, and a bpf file system where @pin_dir is to be (mounted if need be). */
+/*
+ * Root, kernel release, BTF, and a bpf file system where @pin_dir is to be (mounted if need be) that
+ * does not go away with this command.
+ */
 int platform_check(const char *pin_dir, struct error *err);
 
 /* The root of the cgroup2 hierarchy into @path, or an error if none is mounted. */
@@ -56,8 +59,9 @@ int platform_source(const struct ss_addr *to, struct ss_addr *from);
 
 /*
  * One sidestep command at a time may change what lies below @pin_dir. Returns a file descriptor
- * that holds the lock until it is closed, or a negative errno with @err set.
+ * that holds the lock until it is closed, or a negative errno with @err set: after @seconds, -EAGAIN,
+ * and @err names who holds it.
  */
-int platform_lock(const char *pin_dir, struct error *err);
+int platform_lock(const char *pin_dir, unsigned seconds, struct error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "hex.h"
 
@@ -46,12 +47,15 @@ int report_key_load(const char *path, struct ss_sip_key *out, struct error *err)
 {
 	char text[KEY_DIGITS + 4] = {};
 	FILE *file = fopen(path, "re");
-	struct stat st;
+	struct stat st = {};
 	int ret;
 
 	if (!file)
 		return error_set(err, -errno, "%s: cannot open: %s", path, strerror(errno));
-	if (fstat(fileno(file), &st) || st.st_mode & 077)
+	if (fstat(fileno(file), &st) || (st.st_uid && st.st_uid != geteuid()))
+		ret = error_set(err, -EPERM, "%s: the key's owner is user %u; run: chown root %s",
+				path, st.st_uid, path);
+	else if (st.st_mode & 077)
 		ret = error_set(err, -EPERM,
 				"%s: others than its owner may read the key; run: chmod 600 %s",
 				path, path);

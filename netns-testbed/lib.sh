@@ -106,7 +106,8 @@ wait_until() {
 # capture_start FILE: every packet between the router and the balancer. In the router, because XDP
 # takes packets before a capture on the balancer could see them.
 capture_start() {
-	on r tcpdump --immediate-mode -i to-lb -nn -U -w "$1" -Z root 2>"$1.log" &
+	# exec: else the process to be ended later would be a shell that waits for tcpdump
+	exec "$HERE/testbed" exec r tcpdump --immediate-mode -i to-lb -nn -U -w "$1" -Z root 2>"$1.log" &
 	CAPTURE_PID=$!
 	wait_until "the capture" grep -q 'listening on' "$1.log"
 }
@@ -115,7 +116,8 @@ capture_stop() {
 	sleep 0.2 # a packet still under way would count against us: let it come
 	kill -TERM "$CAPTURE_PID" # INT is ignored by what a script runs in the background
 	wait "$CAPTURE_PID" || true
-	! grep -q '^[1-9][0-9]* packets dropped by kernel' "$1.log" || die "the capture lost packets"
+	grep -q '^0 packets dropped by kernel' "$1.log" ||
+		die "the capture lost packets, or was not ended: $(tail -n 1 "$1.log")"
 }
 
 # capture_count FILE FILTER: how many packets of the capture match

@@ -118,6 +118,13 @@ static void keys(void **state)
 	}
 	assert_true(report_key_load(key_file(DIGITS, 0640), &key, &err) < 0);
 	assert_non_null(strstr(err.text, "chmod 600"));
+	if (!geteuid()) {
+		const char *path = key_file(DIGITS, 0600);
+
+		assert_int_equal(chown(path, 65534, 65534), 0);
+		assert_true(report_key_load(path, &key, &err) < 0);
+		assert_non_null(strstr(err.text, "chown root"));
+	}
 	unlink(key_file("", 0600));
 	assert_true(report_key_load("/nonexistent/key", &key, &err) < 0);
 }

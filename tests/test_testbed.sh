@@ -145,6 +145,22 @@ test_exec() {
 	check "exec holds no lock" timeout 5 "$testbed" up
 }
 
+# What the demo sees of the balancer's link: all of it, or it says so
+test_capture() {
+	check "a capture ends, and says what it lost" bash -c '
+		source "$1/lib.sh"; set -e; file=$(mktemp); trap "rm -f $file $file.log" EXIT
+		capture_start "$file"
+		on c1 ping -q -c 1 -W 1 10.99.0.1 >/dev/null || true
+		capture_stop "$file"
+		[[ $(capture_count "$file" icmp) -ge 1 ]] && ! kill -0 "$CAPTURE_PID" 2>/dev/null &&
+			grep -q "packets captured" "$file.log"' - "${testbed%/*}"
+}
+
+test_lock() {
+	check_status "a lock in a folder of others is refused" 1 unshare -m sh -c \
+		'mount -t tmpfs -o mode=1777 none /run/sidestep && exec "$1" up' - "$testbed"
+}
+
 test_repair() {
 	on r ip link del to-s1
 	check "status sees a link that is missing" eval '! whole'
@@ -217,6 +233,8 @@ echo "$foreign_pid" >"$cgroup_root/$foreign/cgroup.procs"
 test_up
 test_network
 test_exec
+test_capture
+test_lock
 test_repair
 test_killed_up
 test_down

@@ -311,3 +311,83 @@ void case_clsact_first(const struct family *family)
 		host_load(names[i], configs[i]);
 	}
 }
+
+/* --- what others can prepare, and what would not last ---------------------------------------------- */
+
+/* @command fails on @host with one line, which says @text. */
+static void expect_refused(const char *host, const char *text, const char *command)
+{
+	static char output[OUTPUT_LEN];
+
+	if (run(host, output, "%s", command) != 1 || strncmp(output, "sidestep: ", 10) ||
+	    !strstr(output, text) || strchr(output, '\n') != output + strlen(output) - 1)
+		fail_msg("%s: expected one line with \"%s\", got: %s", command, text, output);
+}
+
+/* Mounts of a command's own, in which pins would vanish with it; and those where they do not. */
+void case_private_mounts(const struct family *family)
+{
+	char command[512];
+
+	host_unload("c1");
+	snprintf(command, sizeof(command),
+		 "ip netns exec $(ip netns identify $$) sidestep host up '%s'",
+		 config_path(CONFIG_CLIENT));
+	expect_refused("c1", "nsenter --net=/run/netns/", command);
+	assert_int_equal(sockops_programs("c1"), 0);
+	snprintf(command, sizeof(command),
+		 "unshare -m sh -c \"mount -t bpf none /sys/fs/bpf && exec sidestep host up '%s'\"",
+		 config_path(CONFIG_CLIENT));
+	expect_refused("c1", "would vanish", command);
+	snprintf(command, sizeof(command),
+		 "ip netns exec $(ip netns identify $$) sidestep balancer up '%s'",
+		 config_path(CONFIG_BALANCER));
+	expect_refused("lb", "nsenter --net=/run/netns/", command);
+	must("c1", "unshare -m sidestep host up '%s'", config_path(CONFIG_CLIENT));
+	must("c1", "sidestep host down && nsenter --net=/proc/self/ns/net sidestep host up '%s'",
+	     config_path(CONFIG_CLIENT));
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+}
+
+/* Runs @prepare and then `host status`, where /run is empty before. */
+#define WITH_EMPTY_RUN(prepare)                                                       \
+	"unshare -m sh -c 'mount -t tmpfs -o mode=755 none /run && { " prepare "; } " \
+	"&& exec sidestep host status --wait 0'"
+
+/* A local user was there before the first command of a boot. */
+void case_prepared_folders(const struct family *family)
+{
+	(void)family;
+	must("c1", WITH_EMPTY_RUN("umask 0") " >/dev/null");
+	must("c1", "unshare -m sh -c 'mount -t tmpfs -o mode=755 none /run && umask 0 && sidestep "
+		   "host status && [ $(stat -c %%a.%%u /run/sidestep) = 755.0 ]'");
+	must("c1",
+	     WITH_EMPTY_RUN("mkdir -m 1777 /run/lock && ln -s /run/there /run/lock/sidestep"));
+	expect_refused("c1", "others than root can write in /run/sidestep",
+		       WITH_EMPTY_RUN("mkdir /run/sidestep && chown 65534 /run/sidestep"));
+	expect_refused("c1", "others than root can write in /run/sidestep",
+		       WITH_EMPTY_RUN("mkdir /run/sidestep && chmod 1777 /run/sidestep"));
+	expect_refused("c1", "cannot open the folder /run/sidestep",
+		       WITH_EMPTY_RUN("mkdir /run/there && ln -s there /run/sidestep"));
+	expect_refused("c1", "cannot open the lock /run/sidestep/",
+		       WITH_EMPTY_RUN(
+			       "sidestep host status >/dev/null && for f in /run/sidestep/*; "
+			       "do rm $f && ln -s /run/there $f; done"));
+	expect_refused("c1", "is not a file of root",
+		       WITH_EMPTY_RUN("sidestep host status >/dev/null && "
+				      "chown 65534 /run/sidestep/*.lock"));
+	expect_refused("c1", "is changing the same programs, and holds /run/sidestep/",
+		       WITH_EMPTY_RUN(
+			       "sidestep host status >/dev/null && for f in /run/sidestep/*; "
+			       "do exec 9<>$f; flock 9; echo $$ >&9; done"));
+	must("c1", "mkdir $SIDESTEP_PIN_DIR/prepared && chown 65534 $SIDESTEP_PIN_DIR/prepared");
+	expect_refused("c1", "others than root can write in the pin folder",
+		       "sidestep host status --pin-dir $SIDESTEP_PIN_DIR/prepared");
+	must("c1", "chown 0 $SIDESTEP_PIN_DIR/prepared && mkdir -m 777 "
+		   "$SIDESTEP_PIN_DIR/prepared/host");
+	expect_refused("c1", "others than root can write in the pin folder",
+		       "sidestep host status --pin-dir $SIDESTEP_PIN_DIR/prepared");
+	must("c1", "rmdir $SIDESTEP_PIN_DIR/prepared/host $SIDESTEP_PIN_DIR/prepared");
+}

@@ -146,6 +146,8 @@
 	X(sockops_exclusive, "a sockops program that lets no other one in", ONCE)                 \
 	X(tcx_first, "other people's TCX programs end the chain", ALL)                            \
 	X(clsact_first, "other people's filters end the chain", ALL)                              \
+	X(private_mounts, "a command with mounts of its own", ONCE)                               \
+	X(prepared_folders, "folders and locks that somebody else has prepared", ONCE)            \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)
