@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /* The command `sidestep`: a table of commands and a loop over it. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,10 +130,13 @@ static int options_read(int argc, char **argv, struct options *o, int *status)
 	while ((c = getopt_long(argc, argv, "vh", long_options, NULL)) != -1) {
 		switch (c) {
 		case OPT_PIN_DIR:
-			o->pin_dir = optarg;
-			break;
 		case OPT_CGROUP:
-			o->cgroup = optarg;
+			if (!*optarg) {
+				*status = bad_usage("expected a folder, got nothing",
+						    c == OPT_CGROUP ? "--cgroup" : "--pin-dir");
+				return -1;
+			}
+			*(c == OPT_CGROUP ? &o->cgroup : &o->pin_dir) = optarg;
 			break;
 		case OPT_JSON:
 			o->json = true;
@@ -173,21 +177,70 @@ static int options_read(int argc, char **argv, struct options *o, int *status)
 	return 0;
 }
 
-/* How many of @argv's words are @name's; 0 if they are not all there. */
-static int words_match(const char *name, int argc, char **argv)
+/* How many of @argv's words @name begins with; *@all: there are no further ones in @name. */
+static int words_common(const char *name, int argc, char **argv, bool *all)
 {
 	int words = 0;
 
-	while (*name) {
+	for (; words < argc && *name; words++) {
 		size_t len = strcspn(name, " ");
 
-		if (words == argc || strlen(argv[words]) != len || strncmp(argv[words], name, len))
-			return 0;
-		words++;
+		if (strlen(argv[words]) != len || strncmp(argv[words], name, len))
+			break;
 		name += len;
 		name += *name == ' ';
 	}
+	*all = !*name;
 	return words;
+}
+
+/* How many words of @argv begin some command. */
+static int words_known(int argc, char **argv)
+{
+	int known = 0;
+	bool all;
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		int words = words_common(commands[i].name, argc, argv, &all);
+
+		known = words > known ? words : known;
+	}
+	return known;
+}
+
+/* Says which word is wrong, and what could stand there. */
+static int no_such_command(int argc, char **argv)
+{
+	int known = words_known(argc, argv);
+	char text[512] = "", last[64] = "";
+	size_t at = 0;
+	bool all;
+
+	for (int i = 0; i <= known && i < argc; i++)
+		at += snprintf(text + at, sizeof(text) - at, "%s%.64s", i ? " " : "", argv[i]);
+	at += snprintf(text + at, sizeof(text) - at, "; expected");
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const char *word = commands[i].name, *comma = *last ? "," : "";
+
+		if (words_common(word, argc, argv, &all) < known)
+			continue;
+		for (int n = 0; n < known; n++)
+			word = strchr(word, ' ') + 1;
+		if (strlen(last) == strcspn(word, " ") && !strncmp(last, word, strlen(last)))
+			continue;
+		snprintf(last, sizeof(last), "%.*s", (int)strcspn(word, " "), word);
+		at += snprintf(text + at, sizeof(text) - at, "%s %s", comma, last);
+	}
+	return bad_usage("there is no such command", text);
+}
+
+/* What was printed has to have arrived: a full disk must not look like success. */
+static int finish(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fprintf(stderr, "sidestep: cannot write to standard output: %s\n", strerror(errno));
+	return status ? status : 1;
 }
 
 int main(int argc, char **argv)
@@ -201,7 +254,7 @@ int main(int argc, char **argv)
 	int status;
 
 	if (options_read(argc, argv, &o, &status))
-		return status;
+		return finish(status);
 	if (!o.pin_dir || !*o.pin_dir)
 		o.pin_dir = PINS_DEFAULT_DIR;
 	if (o.cgroup && !*o.cgroup)
@@ -215,15 +268,16 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (size_t i = 0; i < COMMANDS; i++) {
-		int words = words_match(commands[i].name, argc, argv);
+		bool all;
+		int words = words_common(commands[i].name, argc, argv, &all);
 
-		if (!words)
+		if (!all)
 			continue;
 		if (argc - words != commands[i].argc)
 			return bad_usage(commands[i].argc ? "expected arguments"
 							  : "expected no argument",
 					 commands[i].arguments[0] ? commands[i].arguments : NULL);
-		return commands[i].run(&o, argv + words);
+		return finish(commands[i].run(&o, argv + words));
 	}
-	return bad_usage("there is no such command", argv[0]);
+	return no_such_command(argc, argv);
 }

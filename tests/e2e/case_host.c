@@ -391,3 +391,37 @@ void case_prepared_folders(const struct family *family)
 		       "sidestep host status --pin-dir $SIDESTEP_PIN_DIR/prepared");
 	must("c1", "rmdir $SIDESTEP_PIN_DIR/prepared/host $SIDESTEP_PIN_DIR/prepared");
 }
+
+/* --- the command line ------------------------------------------------------------------------------ */
+
+/* What is wrong on the command line is named, and nothing is done. */
+void case_usage(const struct family *family)
+{
+	static const struct {
+		const char *command, *text;
+		int status;
+	} rows[] = {
+		{ "host upp", "no such command: host upp; expected up, down, status", 2 },
+		{ "hst up", "no such command: hst; expected host, balancer, check", 2 },
+		{ "balancer backend ad", "no such command: balancer backend ad; expected add,", 2 },
+		{ "host status --pin-dir ''", "expected a folder, got nothing: --pin-dir", 2 },
+		{ "host status --cgroup ''", "expected a folder, got nothing: --cgroup", 2 },
+		{ "host status --wait x", "--wait takes seconds", 2 },
+		{ "host status >/dev/full", "cannot write to standard output: No space left", 1 },
+		{ "host status --json >/dev/full", "cannot write to standard output", 1 },
+		{ "balancer status --json >/dev/full", "cannot write to standard output", 1 },
+		{ "--help >/dev/full", "cannot write to standard output", 1 },
+	};
+	static char output[OUTPUT_LEN];
+
+	(void)family;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		const char *host = strncmp(rows[i].command, "balancer s", 10) ? "c1" : "lb";
+		int status = run(host, output, "sidestep %s", rows[i].command);
+
+		if (status != rows[i].status || !strstr(output, rows[i].text))
+			fail_msg("%s: expected %d and \"%s\", got %d: %s", rows[i].command,
+				 rows[i].status, rows[i].text, status, output);
+	}
+	must("c1", "sidestep host status >/dev/null");
+}

@@ -148,6 +148,7 @@
 	X(clsact_first, "other people's filters end the chain", ALL)                              \
 	X(private_mounts, "a command with mounts of its own", ONCE)                               \
 	X(prepared_folders, "folders and locks that somebody else has prepared", ONCE)            \
+	X(usage, "mistakes on the command line", ONCE)                                            \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)
