@@ -263,6 +263,14 @@ struct {
 	__type(value, struct ss_meta);
 } meta SEC(".maps");
 
+/* The configured interfaces -> their indices when the program was attached. User space only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * SS_HOST_INTERFACES);
+	__type(key, struct ss_interface);
+	__type(value, __u32);
+} interfaces SEC(".maps");
+
 /* This processor's entry of the backend @id; NULL if there is none. */
 static __always_inline struct ss_lb_backend_cpu *backend_cpu_of(__u32 id)
 {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "balancer.skel.h"
+#include "interfaces.h"
 #include "lb_apply.h"
 #include "lb_limit.h"
 #include "lb_table.h"
@@ -168,6 +169,9 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	balancer_maps_close(&maps);
 	for (unsigned i = 0; i < config->interfaces_count && ret >= 0; i++)
 		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], err);
+	if (ret >= 0)
+		ret = interfaces_write(pins, config->interfaces, ifindex, config->interfaces_count,
+				       err);
 	if (ret < 0)
 		return ret;
 	xdp_detach_others(pins, ifindex, config->interfaces_count);

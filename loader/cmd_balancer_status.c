@@ -11,6 +11,7 @@
 #include "command.h"
 #include "config.h"
 #include "hex.h"
+#include "interfaces.h"
 #include "lb_backends.h"
 #include "lb_flows.h"
 #include "lb_health.h"
@@ -42,6 +43,35 @@ static int add_interface(const struct pins *pins, const char *name, void *arg)
 	json_array_append_new(arg, json_pack("{s:s, s:s}", "interface", interface, "mode",
 					     mode ? mode : "detached"));
 	return 0;
+}
+
+/* What is said of interfaces whose packets the program does not see. */
+struct problems {
+	const struct pins *pins;
+	json_t *list;
+	int ifindex;
+};
+
+static int is_attached(const struct pins *pins, const char *name, void *arg)
+{
+	const struct problems *problems = arg;
+
+	return xdp_attached_ifindex(name) == problems->ifindex && xdp_attached_mode(pins, name);
+}
+
+static void add_problem(const char *interface, int ifindex, void *arg)
+{
+	struct problems *problems = arg;
+	char text[256];
+
+	problems->ifindex = ifindex;
+	if (interface_is_same(problems->pins, interface, ifindex, text, sizeof(text))) {
+		if (pins_each(problems->pins, "xdp_", is_attached, problems))
+			return;
+		snprintf(text, sizeof(text),
+			 "%s: the program was detached; run: sidestep balancer up FILE", interface);
+	}
+	json_array_append_new(problems->list, json_string(text));
 }
 
 /* Marks the backends that get no new connections in @left, by id. Returns whether there are any. */
@@ -153,14 +183,16 @@ static json_t *syn_limit_json(const struct lb_maps *maps)
 static json_t *status_json(struct seen *seen)
 {
 	json_t *interfaces = json_array(), *array = json_array();
+	struct problems problems = { .pins = seen->pins, .list = json_array() };
 	struct ss_lb_rules rules = {};
 
 	(void)lb_rules_read(&seen->maps, &rules);
 	pins_each(seen->pins, "xdp_", add_interface, interfaces);
+	interfaces_each(seen->pins, add_problem, &problems);
 	for (unsigned i = 0; i < seen->services.count; i++)
 		json_array_append_new(array, service_json(seen, &seen->services.item[i]));
-	return json_pack("{s:s, s:o, s:s, s:o, s:o, s:o}", "version", seen->pins->version,
-			 "interfaces", interfaces, "fragments",
+	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "version", seen->pins->version,
+			 "problems", problems.list, "interfaces", interfaces, "fragments",
 			 rules.pass_fragments ? "pass" : "drop", "syn_limit",
 			 syn_limit_json(&seen->maps), "services", array, "counters",
 			 json_counters(counter_texts, seen->counters, SS_LB_COUNTER_MAX));
@@ -247,6 +279,8 @@ static void status_print(const json_t *status, const __u64 *counters)
 	size_t i;
 
 	printf("version   %s\n", json_string_value(json_object_get(status, "version")));
+	json_array_foreach(json_object_get(status, "problems"), i, item)
+		printf("problem   %s\n", json_string_value(item));
 	json_array_foreach(json_object_get(status, "interfaces"), i, item)
 		printf("interface %s (%s)\n", json_string_value(json_object_get(item, "interface")),
 		       json_string_value(json_object_get(item, "mode")));
@@ -284,7 +318,7 @@ int cmd_balancer_status(const struct options *options, char **argv)
 	enum pins_state state;
 	struct pins pins;
 	json_t *status;
-	int lock;
+	int lock, ret = 0;
 
 	(void)argv;
 	if (command_begin(options, "balancer", &pins, &lock, &err))
@@ -299,9 +333,11 @@ int cmd_balancer_status(const struct options *options, char **argv)
 	balancer_maps_close(&seen.maps);
 	if (!status)
 		return command_fail(&err);
+	if (json_array_size(json_object_get(status, "problems")))
+		ret = COMMAND_PROBLEM;
 	if (options->json)
-		return command_print_json(status);
+		return command_print_json(status), ret;
 	status_print(status, seen.counters);
 	json_decref(status);
-	return 0;
+	return ret;
 }

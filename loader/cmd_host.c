@@ -16,8 +16,6 @@
 
 #include <sidestep/counters.h>
 
-#define STATUS_PROBLEM 3 /* exit status: loaded, but something that is configured does not run */
-
 static const struct counter_text counter_texts[] = { SS_HOST_COUNTERS(COUNTER_TEXT) };
 
 static void warn(enum host_finding kind, const char *text, void *arg)
@@ -294,10 +292,10 @@ int cmd_host_status(const struct options *options, char **argv)
 	status = status_json(&pins, counters);
 	problems = json_array_size(json_object_get(status, "problems"));
 	if (options->json)
-		return command_print_json(status), problems ? STATUS_PROBLEM : 0;
+		return command_print_json(status), problems ? COMMAND_PROBLEM : 0;
 	status_print(status, counters);
 	json_decref(status);
-	return problems ? STATUS_PROBLEM : 0;
+	return problems ? COMMAND_PROBLEM : 0;
 }
 
 static const char *path_name(const struct ss_conn *conn)

@@ -4,7 +4,7 @@
  *
  * A command gets its own arguments, prints what it shows to standard output, and returns the exit
  * status: 0, 1 (it could not be done; one line on standard error said why), 2 (wrong usage) or 3
- * (host status: something that is configured does not run).
+ * (COMMAND_PROBLEM, of status: something that is configured does not run).
  */
 #ifndef SIDESTEP_COMMAND_H
 #define SIDESTEP_COMMAND_H
@@ -15,6 +15,8 @@
 
 #include "error.h"
 #include "pins.h"
+
+#define COMMAND_PROBLEM 3
 
 struct options {
 	const char *pin_dir; /* --pin-dir, $SIDESTEP_PIN_DIR */

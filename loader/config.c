@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sidestep/host.h>
+
 #include "address.h"
 #include "config_place.h"
 #include "config_raw.h"
@@ -455,8 +457,9 @@ static int host_convert(const struct place *at, const struct raw_host *raw,
 	host->attach = choice;
 	if (!raw->cgroup)
 		return 0;
-	host->cgroup = strdup(raw->cgroup);
-	return host->cgroup ? 0 : fail_memory(at);
+	if (strlen(raw->cgroup) >= SS_PLACE_PATH)
+		return fail_at(AT_KEY(at, "cgroup"), NULL, "more than %d bytes", SS_PLACE_PATH - 1);
+	return path_convert(AT_KEY(at, "cgroup"), raw->cgroup, &host->cgroup);
 }
 
 const char *const config_schedulers[] = {

@@ -11,6 +11,8 @@
 
 #include <sidestep/host.h>
 
+#include "interfaces.h"
+
 /*
  * The next map to be changed: the pinned one called @name, with room for @n keys of @key_size and
  * values of @value_size bytes, all zeroes. NULL with @err set.
@@ -140,23 +142,6 @@ static int serve_add(struct host_rules *rules, const struct pins *pins,
 	return 0;
 }
 
-static int interfaces_add(struct host_rules *rules, const struct pins *pins,
-			  const struct host_config *config, const int *ifindex, struct error *err)
-{
-	struct map_change *c = rule_add(rules, pins, "interfaces", sizeof(struct ss_interface),
-					sizeof(__u32), config->interfaces_count, err);
-
-	if (!c)
-		return -EIO;
-	for (unsigned i = 0; i < config->interfaces_count; i++) {
-		struct ss_interface *key = &((struct ss_interface *)c->keys)[i];
-
-		snprintf(key->name, sizeof(key->name), "%s", config->interfaces[i]);
-		((__u32 *)c->values)[i] = ifindex[i];
-	}
-	return 0;
-}
-
 static int place_add(struct host_rules *rules, const struct pins *pins, const char *cgroup,
 		     struct error *err)
 {
@@ -189,7 +174,8 @@ int host_rules_write(struct host_rules *out, const struct pins *pins,
 	if (!ret)
 		ret = dial_add(out, pins, config, err);
 	if (!ret)
-		ret = interfaces_add(out, pins, config, ifindex, err);
+		ret = interfaces_change(&out->change[out->n++], pins, config->interfaces, ifindex,
+					config->interfaces_count, err);
 	if (!ret)
 		ret = place_add(out, pins, cgroup, err);
 	if (ret)
@@ -231,24 +217,29 @@ void host_rules_clear(const struct pins *pins)
 	}
 }
 
+/* A list that grows. */
+struct indices {
+	int *item;
+	unsigned n;
+};
+
+static void add_index(const char *name, int ifindex, void *arg)
+{
+	struct indices *list = arg;
+	int *grown = realloc(list->item, (list->n + 1) * sizeof(*grown));
+
+	(void)name;
+	if (!grown)
+		return;
+	list->item = grown;
+	grown[list->n++] = ifindex;
+}
+
 int *host_rules_interfaces(const struct pins *pins, unsigned *n)
 {
-	int fd = pins_get(pins, "interfaces"), *list = NULL, *grown;
-	struct ss_interface key, *prev = NULL;
-	__u32 ifindex;
+	struct indices list = {};
 
-	*n = 0;
-	if (fd < 0)
-		return NULL;
-	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key) {
-		if (bpf_map_lookup_elem(fd, &key, &ifindex))
-			continue;
-		grown = realloc(list, (*n + 1) * sizeof(*list));
-		if (!grown)
-			break;
-		list = grown;
-		list[(*n)++] = ifindex;
-	}
-	close(fd);
-	return list;
+	interfaces_each(pins, add_index, &list);
+	*n = list.n;
+	return list.item;
 }

@@ -11,6 +11,7 @@
 
 #include <sidestep/host.h>
 
+#include "interfaces.h"
 #include "netlink.h"
 #include "program.h"
 #include "sockops.h"
@@ -85,42 +86,22 @@ static void master_check(struct findings *f, const char *interface, int ifindex)
 	     interface, kind, name, name, name);
 }
 
-static void interface_check(struct findings *f, const char *interface, int before)
+static void interface_check(const char *interface, int ifindex, void *arg)
 {
-	struct wanted w = { .findings = f,
-			    .interface = interface,
-			    .ifindex = if_nametoindex(interface) };
+	struct wanted w = { .findings = arg, .interface = interface, .ifindex = ifindex };
+	struct findings *f = arg;
+	char text[256];
 
-	if (!w.ifindex) {
-		tell(f, HOST_PROBLEM, "there is no interface %s any more; when it is back, " AGAIN,
-		     interface);
+	if (!interface_is_same(f->pins, interface, ifindex, text, sizeof(text))) {
+		tell(f, HOST_PROBLEM, "%s", text);
 		return;
 	}
-	if (w.ifindex != before) {
-		tell(f, HOST_PROBLEM,
-		     "%s is another interface than before, without programs; " AGAIN, interface);
-		return;
-	}
-	master_check(f, interface, w.ifindex);
+	master_check(f, interface, ifindex);
 	for (w.direction = TC_DIRECTION_INGRESS; w.direction <= TC_DIRECTION_EGRESS; w.direction++)
 		if (!pins_each(f->pins, "", find_attached, &w))
 			tell(f, HOST_PROBLEM,
 			     "%s: the %s program was detached, or its qdisc was removed; " AGAIN,
 			     interface, tc_direction_name(w.direction));
-}
-
-static void interfaces_check(struct findings *f)
-{
-	int fd = pins_get(f->pins, "interfaces");
-	struct ss_interface key, *prev = NULL;
-	__u32 ifindex;
-
-	if (fd < 0)
-		return;
-	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
-		if (!bpf_map_lookup_elem(fd, &key, &ifindex))
-			interface_check(f, key.name, ifindex);
-	close(fd);
 }
 
 static void tell_other(const char *cgroup, __u32 id, void *arg)
@@ -168,7 +149,7 @@ unsigned host_findings(const struct pins *pins,
 {
 	struct findings f = { .pins = pins, .fn = fn, .arg = arg };
 
-	interfaces_check(&f);
+	interfaces_each(pins, interface_check, &f);
 	cgroup_check(&f);
 	return f.problems;
 }

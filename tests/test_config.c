@@ -843,6 +843,7 @@ static void host_limits(void **state)
 		{ "serve", "{vip: \"10.1.%u.%u:80\"}", 1024 },
 		{ "interfaces", "eth%ux%u", 256 },
 	};
+	char text[1024];
 
 	(void)state;
 	for (size_t i = 0; i < ROWS(rows); i++) {
@@ -852,6 +853,11 @@ static void host_limits(void **state)
 		list_limit(rows[i].key, rows[i].entry, rows[i].most, NULL);
 		list_limit(rows[i].key, rows[i].entry, rows[i].most + 1, error);
 	}
+	snprintf(text, sizeof(text), HOST "  cgroup: /%0510d\n", 0);
+	config_free(good(text));
+	snprintf(text, sizeof(text), HOST "  cgroup: /%0511d\n", 0);
+	bad("a long path", text, strlen(text),
+	    "f:3: host.cgroup: more than 511 bytes; expected the path of a cgroup2 folder");
 }
 
 static const struct {

@@ -144,6 +144,35 @@ void case_interface_anew(const struct family *family)
 	expect_direct(1);
 }
 
+/* The same on the balancer. */
+void case_balancer_anew(const struct family *family)
+{
+	static char output[OUTPUT_LEN];
+	static const char status[] = "sidestep balancer status";
+
+	config_write("extra.yaml", "balancer: {interfaces: [eth0, extra]}\nservices: []\n");
+	must("lb", status);
+	extra_add("lb");
+	must("lb", "sidestep balancer up '%s' && %s | grep 'extra (native)'",
+	     config_path("extra.yaml"), status);
+	must("lb", "ip link set extra xdp off");
+	assert_int_equal(run("lb", output, status), STATUS_PROBLEM);
+	assert_non_null(strstr(output, "problem   extra: the program was detached; run: "));
+	must("lb", "ip link del extra");
+	assert_int_equal(run("lb", output, status), STATUS_PROBLEM);
+	assert_non_null(strstr(output, "problem   there is no interface extra any more"));
+	extra_add("lb");
+	assert_int_equal(run("lb", output, status), STATUS_PROBLEM);
+	assert_non_null(strstr(output, "problem   extra is another interface than before"));
+	must("lb", "sidestep balancer up '%s' && %s", config_path("extra.yaml"), status);
+	must("lb", "ip link del extra");
+	balancer_load();
+	must("lb", status);
+	counters_mark();
+	talk_one(family, echo_client, echo_server);
+	expect_direct(1);
+}
+
 /* Somebody removes the qdisc that our filters are in; or leaves it, and then `host down` does that. */
 void case_qdisc_gone(const struct family *family)
 {

@@ -141,6 +141,7 @@
 	X(other_xdp, "another program in the XDP dispatcher", ONCE)                               \
 	X(rules_whole, "rules are replaced as a whole, or not at all", ONCE)                      \
 	X(interface_anew, "an interface is removed and made anew", ONCE)                          \
+	X(balancer_anew, "the same on the balancer", ONCE)                                        \
 	X(qdisc_gone, "somebody removes the qdisc that our filters are in", ONCE)                 \
 	X(cgroup_anew, "the cgroup is removed and made anew", ONCE)                               \
 	X(sockops_exclusive, "a sockops program that lets no other one in", ONCE)                 \
