@@ -147,9 +147,19 @@ static int forwarding_check(const struct balancer_config *config, struct error *
 	return ret;
 }
 
-/* Services first, so that no packet comes by before they are there. */
-static int balancer_apply(const struct pins *pins, const struct balancer_config *config,
-			  const int *ifindex, struct error *err)
+static int interfaces_attach(const struct pins *pins, const struct balancer_config *config,
+			     const int *ifindex, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < config->interfaces_count && !ret; i++)
+		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], err);
+	return ret;
+}
+
+/* What the maps say of services and all else. */
+static int maps_apply(const struct pins *pins, const struct balancer_config *config,
+		      struct error *err)
 {
 	struct lb_maps maps;
 	int ret;
@@ -167,15 +177,39 @@ static int balancer_apply(const struct pins *pins, const struct balancer_config 
 	if (!ret)
 		ret = lb_services_apply(&maps, config->services, config->services_count, err);
 	balancer_maps_close(&maps);
-	for (unsigned i = 0; i < config->interfaces_count && ret >= 0; i++)
-		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], err);
-	if (ret >= 0)
+	return ret < 0 ? ret : 0;
+}
+
+/* The program stays on the interfaces that were configured last, and on no others. */
+static void detach_others(const struct pins *pins)
+{
+	unsigned n;
+	int *ifindex = interfaces_indices(pins, &n);
+
+	if (ifindex)
+		xdp_detach_others(pins, ifindex, n);
+	free(ifindex);
+}
+
+/*
+ * At first the services, so that no packet comes by before they are there. Where they are already,
+ * the program first: an interface that takes none must not leave half of @config in force.
+ */
+static int balancer_apply(const struct pins *pins, bool running,
+			  const struct balancer_config *config, const int *ifindex,
+			  struct error *err)
+{
+	int ret = running ? interfaces_attach(pins, config, ifindex, err) : 0;
+
+	if (!ret)
+		ret = maps_apply(pins, config, err);
+	if (!ret && !running)
+		ret = interfaces_attach(pins, config, ifindex, err);
+	if (!ret)
 		ret = interfaces_write(pins, config->interfaces, ifindex, config->interfaces_count,
 				       err);
-	if (ret < 0)
-		return ret;
-	xdp_detach_others(pins, ifindex, config->interfaces_count);
-	return 0;
+	detach_others(pins);
+	return ret;
 }
 
 static void balancer_remove(const struct pins *pins)
@@ -200,7 +234,7 @@ static int balancer_start(const struct pins *pins, enum pins_state state,
 	if (!ret && state != PINS_OURS)
 		ret = pins_claim(pins, err);
 	if (!ret)
-		ret = balancer_apply(pins, config, ifindex, err);
+		ret = balancer_apply(pins, state == PINS_OURS, config, ifindex, err);
 	if (!ret && state != PINS_OURS)
 		ret = pins_commit(pins, err);
 	if (ret && state != PINS_OURS)

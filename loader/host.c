@@ -14,6 +14,7 @@
 #include "adopt.h"
 #include "host.skel.h"
 #include "host_rules.h"
+#include "interfaces.h"
 #include "map_sync.h"
 #include "platform.h"
 #include "sockops.h"
@@ -125,7 +126,7 @@ static int programs_attach(const struct pins *pins, const struct host_config *co
 static void programs_detach_others(const struct pins *pins)
 {
 	unsigned n;
-	int *ifindex = host_rules_interfaces(pins, &n);
+	int *ifindex = interfaces_indices(pins, &n);
 
 	if (ifindex)
 		tc_detach_others(pins, ifindex, n);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 #include "host_rules.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ static struct map_change *rule_add(struct host_rules *rules, const struct pins *
 {
 	struct map_change *c = &rules->change[rules->n++];
 
+	assert(rules->n <= HOST_RULES_MAPS);
 	*c = (struct map_change){
 		.fd = pins_get(pins, name),
 		.key_size = key_size,
@@ -215,31 +217,4 @@ void host_rules_clear(const struct pins *pins)
 				break;
 		close(fd);
 	}
-}
-
-/* A list that grows. */
-struct indices {
-	int *item;
-	unsigned n;
-};
-
-static void add_index(const char *name, int ifindex, void *arg)
-{
-	struct indices *list = arg;
-	int *grown = realloc(list->item, (list->n + 1) * sizeof(*grown));
-
-	(void)name;
-	if (!grown)
-		return;
-	list->item = grown;
-	grown[list->n++] = ifindex;
-}
-
-int *host_rules_interfaces(const struct pins *pins, unsigned *n)
-{
-	struct indices list = {};
-
-	interfaces_each(pins, add_index, &list);
-	*n = list.n;
-	return list.item;
 }

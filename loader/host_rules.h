@@ -11,7 +11,7 @@
 #include "map_sync.h"
 #include "pins.h"
 
-#define HOST_RULES_MAPS 8
+#define HOST_RULES_MAPS 16 /* more than there are */
 
 /* A change that can still be undone. */
 struct host_rules {
@@ -35,8 +35,5 @@ void host_rules_done(struct host_rules *rules);
 
 /* No service, no prefix and no interface is configured any more; also of another version's maps. */
 void host_rules_clear(const struct pins *pins);
-
-/* The indices of the interfaces that the rules name, @n of them: a new array, or NULL. */
-int *host_rules_interfaces(const struct pins *pins, unsigned *n);
 
 #endif

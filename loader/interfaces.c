@@ -86,3 +86,30 @@ bool interface_is_same(const struct pins *pins, const char *name, int before, ch
 			 name, pins->component);
 	return now == before;
 }
+
+/* A list that grows. */
+struct indices {
+	int *item;
+	unsigned n;
+};
+
+static void add_index(const char *name, int ifindex, void *arg)
+{
+	struct indices *list = arg;
+	int *grown = realloc(list->item, (list->n + 1) * sizeof(*grown));
+
+	(void)name;
+	if (!grown)
+		return;
+	list->item = grown;
+	grown[list->n++] = ifindex;
+}
+
+int *interfaces_indices(const struct pins *pins, unsigned *n)
+{
+	struct indices list = {};
+
+	interfaces_each(pins, add_index, &list);
+	*n = list.n;
+	return list.item;
+}

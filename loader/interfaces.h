@@ -25,6 +25,9 @@ int interfaces_write(const struct pins *pins, char *const *names, const int *ifi
 void interfaces_each(const struct pins *pins, void (*fn)(const char *name, int ifindex, void *arg),
 		     void *arg);
 
+/* Their indices when the programs were attached, *@n of them: a new array, or NULL. */
+int *interfaces_indices(const struct pins *pins, unsigned *n);
+
 /*
  * Is @name still the interface that had the index @before? If not, says so in @text (@size bytes), and
  * what to do.

@@ -168,6 +168,12 @@ void case_balancer_anew(const struct family *family)
 	must("lb", "ip link del extra");
 	balancer_load();
 	must("lb", status);
+	extra_add("lb"); /* and one that takes no program: what was in force stays */
+	must("lb", "ip link set dev extra xdpdrv object '%s/xdp_pass.bpf.o' section xdp",
+	     build_dir());
+	assert_int_equal(run("lb", output, "sidestep balancer up '%s'", config_path("extra.yaml")),
+			 1);
+	must("lb", "ip link del extra && %s | grep '^service   one '", status);
 	counters_mark();
 	talk_one(family, echo_client, echo_server);
 	expect_direct(1);

@@ -160,6 +160,7 @@ void case_other_programs(const struct family *family)
 	talk_one(family, echo_client, echo_server);
 	expect_direct(1);
 	assert_int_equal(sockops_programs("c1"), 2);
+	must("c1", "sidestep host status | grep '^warning   the sockops program other_sockops'");
 	expect_filters("c1");
 	host_unload("c1");
 	assert_int_equal(sockops_programs("c1"), 1);
