@@ -35,7 +35,8 @@ int pins_init(struct pins *pins, const char *pin_dir, const char *component, con
 	return platform_netns_cookie(&pins->netns_cookie, err);
 }
 
-static int folder_check(const char *path, struct error *err)
+/* @shared: others may have folders of their own in @path, but not take away ours (the sticky bit). */
+static int folder_check(const char *path, bool shared, struct error *err)
 {
 	struct stat st;
 
@@ -43,7 +44,7 @@ static int folder_check(const char *path, struct error *err)
 		return 0;
 	if (!S_ISDIR(st.st_mode))
 		return error_set(err, -ENOTDIR, "%s is not a folder; remove it", path);
-	if (st.st_uid != geteuid() || st.st_mode & 022)
+	if (st.st_uid != geteuid() || (st.st_mode & 022 && !(shared && st.st_mode & S_ISVTX)))
 		return error_set(err, -EPERM,
 				 "others than root can write in the pin folder %s (owner %u, mode "
 				 "%04o); remove it, after a look at who made it",
@@ -51,18 +52,29 @@ static int folder_check(const char *path, struct error *err)
 	return 0;
 }
 
+/* Goes up to the folder above; false: @path is where the bpf file system is mounted. */
+static bool folder_up(char *path)
+{
+	struct stat inner, outer;
+	bool known = !stat(path, &inner);
+	char *slash = strrchr(path, '/');
+
+	if (!slash || slash == path)
+		return false;
+	*slash = 0;
+	return !known || (!stat(path, &outer) && inner.st_dev == outer.st_dev);
+}
+
 int pins_check(const struct pins *pins, struct error *err)
 {
-	char parent[PINS_PATH_LEN];
-	char *slash;
+	char path[PINS_PATH_LEN];
 	int ret;
 
-	snprintf(parent, sizeof(parent), "%s", pins->dir);
-	slash = strrchr(parent, '/');
-	if (slash)
-		*slash = 0;
-	ret = folder_check(parent, err);
-	return ret ? ret : folder_check(pins->dir, err);
+	snprintf(path, sizeof(path), "%s", pins->dir);
+	ret = folder_check(path, false, err);
+	while (!ret && folder_up(path))
+		ret = folder_check(path, true, err);
+	return ret;
 }
 
 enum pins_state pins_state(const struct pins *pins, struct error *err)

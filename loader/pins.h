@@ -40,7 +40,7 @@ int pins_init(struct pins *pins, const char *pin_dir, const char *component, con
 	      struct error *err);
 
 /*
- * Refuses folders that somebody else could have prepared, or can write in. Returns 0 or a negative
+ * Refuses a folder that somebody else could have prepared, or can write in, and one below such. Returns 0 or a negative
  * errno with @err set; folders that are not there yet are fine.
  */
 int pins_check(const struct pins *pins, struct error *err);

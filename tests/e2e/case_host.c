@@ -420,6 +420,8 @@ void case_prepared_folders(const struct family *family)
 	must("c1", "mkdir $SIDESTEP_PIN_DIR/prepared && chown 65534 $SIDESTEP_PIN_DIR/prepared");
 	expect_refused("c1", "others than root can write in the pin folder",
 		       "sidestep host status --pin-dir $SIDESTEP_PIN_DIR/prepared");
+	expect_refused("c1", "others than root can write in the pin folder",
+		       "sidestep host status --pin-dir $SIDESTEP_PIN_DIR/prepared/below/there");
 	must("c1", "chown 0 $SIDESTEP_PIN_DIR/prepared && mkdir -m 777 "
 		   "$SIDESTEP_PIN_DIR/prepared/host");
 	expect_refused("c1", "others than root can write in the pin folder",
