@@ -178,21 +178,20 @@ static __always_inline enum ingress_result syn_send_on(struct __sk_buff *skb, st
 
 static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 {
-	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
-	__u32 isn = SS_BE32(p->tcp->seq);
+	struct arrival in = { .flow = { packet_destination(p), packet_source(p) },
+			      .isn = SS_BE32(p->tcp->seq) };
 	const struct ss_serve *served;
 	struct request request = {};
-	struct ss_opt_cursor c = {};
 	enum syn_meets meets;
 
-	if (!syn_request(skb, p, &c))
+	if (!syn_request(skb, p, &in.c))
 		return INGRESS_PASS;
-	request_read(&c, &flow.remote, flow.local.port, &request);
-	if (syn_is_own(skb, &request, isn)) {
+	request_read(&in.c, &in.flow.remote, in.flow.local.port, &request);
+	if (syn_is_own(skb, &request, in.isn)) {
 		/* from a balancer that changes sources: it will carry the connection both ways */
-		if (!ss_endpoint_equal(&request.client, &flow.remote))
+		if (!ss_endpoint_equal(&request.client, &in.flow.remote))
 			return INGRESS_PASS;
-		return syn_send_on(skb, p, &c, &request);
+		return syn_send_on(skb, p, &in.c, &request);
 	}
 	served = bpf_map_lookup_elem(&serve, &request.vip);
 	if (!served && !request.vip.port) {
@@ -203,21 +202,22 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 		count(SS_HOST_syn_not_served);
 		return INGRESS_PASS;
 	}
-	if (syn_target(p, &request, &c, served, &flow))
+	if (syn_target(p, &request, &in.c, served, &in.flow))
 		return INGRESS_PASS;
-	meets = syn_meets(skb, &flow, isn, &request.vip);
+	in.vip = request.vip;
+	meets = syn_meets(skb, &in);
 	if (meets == MEETS_OTHER) {
 		count(SS_HOST_syn_collision);
 		return INGRESS_DROP;
 	}
 	if (meets == MEETS_OLD_LISTENER) {
 		count(SS_HOST_syn_old_listener);
-		if (source_differs(p, &flow)) {
+		if (source_differs(p, &in.flow)) {
 			count(SS_HOST_syn_not_restored);
 			return INGRESS_PASS;
 		}
 	}
-	syn_restore(skb, p, &flow);
+	syn_restore(skb, p, &in.flow);
 	return INGRESS_PASS;
 }
 

@@ -34,18 +34,19 @@ static __always_inline void plain_remember(const struct ss_flow *flow,
 static __noinline int plain_arrives(struct __sk_buff *skb, const struct packet *p,
 				    const struct ss_endpoint *service)
 {
-	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
 	/* until there is a socket, the client is at the beginning of its data */
-	__u32 isn = SS_BE32(p->tcp->seq) - !p->tcp->syn;
+	struct arrival in = { .flow = { packet_destination(p), packet_source(p) },
+			      .vip = *service,
+			      .isn = SS_BE32(p->tcp->seq) - !p->tcp->syn };
 
-	switch (syn_meets(skb, &flow, isn, service)) {
+	switch (syn_meets(skb, &in)) {
 	case MEETS_OTHER:
 		count(SS_HOST_syn_collision);
 		return 0;
 	case MEETS_OWN:
 		return 1;
 	default:
-		plain_remember(&flow, service, isn);
+		plain_remember(&in.flow, service, in.isn);
 		return 1;
 	}
 }

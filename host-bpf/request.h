@@ -33,6 +33,16 @@ static __always_inline int option_at_tail(struct ss_opt_cursor *c, __u32 len)
 	       ss_opt_len(c->form) == len;
 }
 
+/* Is a request the last option of @c's header (opts and len are set)? Then c->off is its place. */
+static __always_inline int request_at_tail(struct ss_opt_cursor *c, int ipv4)
+{
+	c->forms = ipv4 ? SS_FORMS_REQUEST4 : SS_FORMS_REQUEST6;
+	if (!ipv4)
+		return option_at_tail(c, sizeof(struct ss_opt_addr6));
+	return option_at_tail(c, sizeof(struct ss_opt_request4)) ||
+	       option_at_tail(c, sizeof(struct ss_opt_request4_short));
+}
+
 /*
  * Finds a request in the options of @c (opts and len are set). The kernel writes BPF options last,
  * so the header's tail is looked at first, and the options are walked only if it is not there.
@@ -41,11 +51,7 @@ static __always_inline enum ss_opt_result request_find(struct ss_opt_cursor *c, 
 {
 	if (c->len < sizeof(struct ss_opt_head) || c->len > SS_TCP_OPTS_MAX)
 		return SS_OPT_ABSENT;
-	c->forms = ipv4 ? SS_FORMS_REQUEST4 : SS_FORMS_REQUEST6;
-	if (ipv4 && (option_at_tail(c, sizeof(struct ss_opt_request4)) ||
-		     option_at_tail(c, sizeof(struct ss_opt_request4_short))))
-		return SS_OPT_FOUND;
-	if (!ipv4 && option_at_tail(c, sizeof(struct ss_opt_addr6)))
+	if (request_at_tail(c, ipv4))
 		return SS_OPT_FOUND;
 	c->off = 0;
 	bpf_loop(SS_TCP_OPTS_MAX + 1, ss_opt_step, c, 0);

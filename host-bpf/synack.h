@@ -4,8 +4,9 @@
  *
  * One of a server that answers strictly is checked and made to look like a classic one, and what
  * its later packets need is learnt. One that comes again may mean that its path is blocked
- * (blocked.h). One that a server sent from its own address without a usable grant is kept from the
- * kernel, which would answer it with a RST: a retransmitted SYN may yet fare better.
+ * (blocked.h). One that a server sent from its own address without a usable grant, to a socket that
+ * waits for it, is kept from the kernel, which would answer it with a RST: a retransmitted SYN may yet
+ * fare better. Others are left to the kernel: its RST ends what a forged SYN has begun at a server.
  */
 #ifndef SIDESTEP_HOST_SYNACK_H
 #define SIDESTEP_HOST_SYNACK_H
@@ -18,8 +19,6 @@
 #include "packet.h"
 #include "socket.h"
 #include "strict.h"
-
-#define PACKET_HOST 0 /* linux/if_packet.h */
 
 enum ingress_result {
 	INGRESS_PASS,
@@ -48,20 +47,6 @@ static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct
 		path_synack(conn, tcp, seq, ack);
 	bpf_sk_release(sk);
 	return awaited;
-}
-
-/*
- * May the packet be meant for somebody behind this host, whose sockets are not seen here? The frame
- * is another's (a bridge's, a macvlan's), or the host forwards what comes in by the interface: to
- * a container, say, whose address translation is still to come.
- */
-static __always_inline int may_be_forwarded(struct __sk_buff *skb, int is_ip6)
-{
-	struct bpf_fib_lookup fib = { .family = is_ip6 ? AF_INET6 : AF_INET,
-				      .ifindex = skb->ifindex };
-
-	return skb->pkt_type != PACKET_HOST ||
-	       bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
 enum synack_owner {
@@ -135,13 +120,20 @@ static __noinline int synack_exchange(struct __sk_buff *skb, struct packet *p, s
 	return owner;
 }
 
-/* One that comes again, or one that nobody here has asked for? */
+/* One that comes again, or one that answers a connection which asked, from a server's own address? */
 static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *flow, __u32 seq,
 				   __u32 ack)
 {
-	if (synack_is_awaited(skb, flow, seq, ack) ||
-	    !prefix_covers(&backends, &flow->remote.addr) ||
-	    may_be_forwarded(skb, !ss_addr_is_v4(&flow->local.addr)))
+	const struct ss_flow *known;
+	struct ss_flow asked;
+
+	if (synack_is_awaited(skb, flow, seq, ack) || !prefix_covers(&backends, &flow->remote.addr))
+		return INGRESS_PASS;
+	known = asking_recall(&flow->local);
+	if (!known)
+		return INGRESS_PASS;
+	asked = *known;
+	if (!conn_awaiting(skb, &asked, ack))
 		return INGRESS_PASS;
 	count(SS_HOST_synack_dropped);
 	return INGRESS_DROP;

@@ -42,12 +42,12 @@
 	X(syn_ambiguous,          "SYNs dropped: too short to say which of several services on one port they want; the next one says") \
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
-	X(syn_collision,          "SYNs dropped: a live connection of another service has the same addresses and ports") \
+	X(syn_collision,          "SYNs dropped: a connection of another service has the same addresses and ports") \
 	X(wrapped_untrusted,      "packets for a service that were not unwrapped: not from a trusted balancer") \
 	X(wrapped_no_address,     "packets for a service, wrapped in the other IP version: not unwrapped, no address") \
 	X(syn_sent_on,            "SYNs of this host's own that the balancer gave back to it, sent on to another server") \
 	X(syn_own_dropped,        "SYNs of this host's own that came back again, dropped: the service has no other server") \
-	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address that no socket asked for") \
+	X(synack_dropped,         "dropped: SYN-ACK from a backend's own address without a usable grant, for a connection that asked") \
 	X(cookie_no_request,      "connections after a SYN cookie that came without a request: plain ones, or it was removed on the way") \
 	X(late_rewritten,         "packets without a socket that were rewritten")                  \
 	X(reset_refused,          "RSTs that a server sent in its own name: nobody listens there, the connection is refused") \

@@ -109,6 +109,7 @@
 	X(forged_grants, "grants that no server gave", ALL)                                       \
 	X(forged_again, "a SYN-ACK again, with other numbers", ALL)                               \
 	X(forged_requests, "requests that no client made", ALL)                                   \
+	X(forged_syn, "a SYN in the name of a client, which dials then", ALL)                     \
 	X(syn_cookie, "a server that answers with SYN cookies", ALL)                              \
 	X(cookie_ack_lost, "SYN cookies, and the third ACK is lost", ALL)                         \
 	X(cookie_retried, "SYN cookies, and the first SYN is lost", ALL)                          \
