@@ -25,13 +25,22 @@
 #define SYNACK_AGAIN_NS (SECOND_NS / 2)
 
 /*
- * Has @conn, whose socket is @tcp, carried anything? It has if the server acknowledges more than the
- * SYN. It also has if the server speaks, for then it got the third ACK; but if it took data out of
- * the SYN (TCP Fast Open), it does not wait for that.
+ * Has @conn, whose socket is @tcp, carried anything from the client? What the server says is no proof: a
+ * filter that saw one half of the handshake may let pass what goes the one way, and not the other.
  */
 static __always_inline int path_carried(const struct ss_conn *conn, const struct bpf_tcp_sock *tcp)
 {
-	return tcp->bytes_acked > conn->acked || (tcp->bytes_received && conn->acked <= 1);
+	return tcp->bytes_acked > conn->acked;
+}
+
+/*
+ * Has the server got at least the third ACK of @conn? It has if it speaks; but if it took data out of
+ * the SYN (TCP Fast Open), it does not wait for that.
+ */
+static __always_inline int server_has_heard(const struct ss_conn *conn,
+					    const struct bpf_tcp_sock *tcp)
+{
+	return path_carried(conn, tcp) || (tcp->bytes_received && conn->acked <= 1);
 }
 
 /* Is there another path for @conn, which was granted the direct one? */
@@ -100,6 +109,7 @@ static __always_inline void direct_fails(struct ss_conn *conn)
 		return;
 	}
 	conn->rewrite = 0;
+	conn->catch_up = 1;
 	conn_decide(conn, SS_PATH_BALANCER, SS_HOST_client_blocked);
 }
 
@@ -141,7 +151,10 @@ static __always_inline void path_fails(struct ss_conn *conn)
 /* A timeout of @conn. Runs before the packet is sent again. */
 static __always_inline void path_timeout(struct ss_conn *conn, const struct bpf_tcp_sock *tcp)
 {
-	if (path_on_trial(conn) && !path_carried(conn, tcp) && ++conn->timeouts >= BLOCKED_TIMEOUTS)
+	if (!path_on_trial(conn) || path_carried(conn, tcp))
+		return;
+	conn->catch_up = conn->reason == SS_HOST_client_blocked;
+	if (++conn->timeouts >= BLOCKED_TIMEOUTS)
 		path_fails(conn);
 }
 
@@ -154,7 +167,7 @@ static __always_inline void path_timeout(struct ss_conn *conn, const struct bpf_
 static __always_inline void path_synack(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
 					__u32 seq, __u32 ack)
 {
-	if (!path_on_trial(conn) || path_carried(conn, tcp) || conn->syn_retries)
+	if (!path_on_trial(conn) || server_has_heard(conn, tcp) || conn->syn_retries)
 		return;
 	if (seq + 1 + (__u32)tcp->bytes_received != tcp->rcv_nxt || ack != tcp->snd_una)
 		return;
@@ -169,7 +182,7 @@ static __always_inline void path_synack(struct ss_conn *conn, const struct bpf_t
 static __always_inline void path_reset(struct ss_conn *conn, const struct bpf_tcp_sock *tcp,
 				       __u32 seq)
 {
-	if (grant_is_missing(conn) && !path_carried(conn, tcp) && seq == tcp->rcv_nxt)
+	if (grant_is_missing(conn) && !server_has_heard(conn, tcp) && seq == tcp->rcv_nxt)
 		path_fails(conn);
 }
 

@@ -190,7 +190,7 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 	tcp = conn->repeat ? bpf_tcp_sock(sk) : NULL;
 	if (!tcp)
 		return;
-	if (path_carried(conn, tcp))
+	if (server_has_heard(conn, tcp))
 		repeat_end(ctx, conn);
 	else
 		request_reserve(ctx, conn);

@@ -185,6 +185,15 @@ static __always_inline void server_half_open(const struct ss_flow *flow,
 		count(SS_HOST_error_map);
 }
 
+/* Has the client sent this SYN again without a request, so that the SYN-ACK is to carry no grant? */
+static __always_inline int asks_no_more(const struct ss_flow *flow, const struct saved_syn *syn)
+{
+	const struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
+
+	return entry && entry->half_open == SS_HALF_OPEN_PLAIN &&
+	       entry->synack == bpf_htonl(bpf_ntohl(syn->tcp.seq) + 1);
+}
+
 /* HDR_OPT_LEN_CB of a SYN-ACK: reserve room for a grant, if there is to be one. */
 static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
 {
@@ -194,7 +203,7 @@ static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
 	struct saved_syn syn = {};
 	__u32 len;
 
-	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
+	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT || asks_no_more(&flow, &syn))
 		return;
 	len = ss_addr_is_v4(&vip.addr) ? sizeof(struct ss_opt_grant4) : sizeof(struct ss_opt_addr6);
 	if (bpf_reserve_hdr_opt(ctx, len, 0))

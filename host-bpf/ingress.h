@@ -184,8 +184,10 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	struct request request = {};
 	enum syn_meets meets;
 
-	if (!syn_request(skb, p, &in.c))
+	if (!syn_request(skb, p, &in.c)) {
+		plain_again(skb, p);
 		return INGRESS_PASS;
+	}
 	request_read(&in.c, &in.flow.remote, in.flow.local.port, &request);
 	if (syn_is_own(skb, &request, in.isn)) {
 		/* from a balancer that changes sources: it will carry the connection both ways */

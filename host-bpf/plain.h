@@ -51,4 +51,31 @@ static __noinline int plain_arrives(struct __sk_buff *skb, const struct packet *
 	}
 }
 
+/*
+ * The SYN @p asks for nothing, and was not wrapped. If it is that of a half-open connection, which asked
+ * before, then it is without a request since answers to that got lost: what a client does last. The next
+ * SYN-ACK is to be a plain one, too, from where the SYN went to.
+ */
+static __noinline void plain_again(struct __sk_buff *skb, const struct packet *p)
+{
+	struct ss_flow flow = { packet_destination(p), packet_source(p) };
+	__u32 port = SS_BE16(p->tcp->dest), isn = SS_BE32(p->tcp->seq);
+	struct tcp_request_sock *req;
+	struct bpf_sock *sk;
+	int again = 0;
+
+	if (!bpf_map_lookup_elem(&listen_ports, &port))
+		return;
+	sk = flow_socket(skb, &flow);
+	if (!sk)
+		return;
+	if (sk->state == TCP_NEW_SYN_RECV) {
+		req = bpf_skc_to_tcp_request_sock(sk);
+		again = req && req->rcv_isn == isn;
+	}
+	bpf_sk_release(sk);
+	if (again)
+		plain_remember(&flow, &flow.local, isn);
+}
+
 #endif

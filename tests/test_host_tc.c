@@ -1114,6 +1114,7 @@ static void again_change(const struct again_row *row, struct ss_conn *before)
 	if (row->counters == GOES_BACK) {
 		before->path = SS_PATH_BALANCER;
 		before->rewrite = 0;
+		before->catch_up = 1;
 		before->reason = SS_HOST_client_blocked;
 	} else if (row->counters == GOES_DIRECT) {
 		before->path = SS_PATH_DIRECT;

@@ -54,7 +54,8 @@ struct ss_conn {
 	__u8 sent_on; /* client: 1 if its SYN came back and was sent on to the second choice */
 	__u32 hop_ifindex; /* the interface to the server; 0: that of the service */
 	__u8 counted; /* server: 1 while it is in open_conns */
-	__u8 pad2[3];
+	__u8 catch_up; /* client: 1 if the balancer path is to hear of what the direct one took */
+	__u8 pad2[2];
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */

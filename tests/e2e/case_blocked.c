@@ -246,3 +246,42 @@ void case_blocked_later(const struct family *family)
 	expect_direct(1);
 	assert_int_equal(blocked_seconds(family), 0);
 }
+
+/* --- a filter that sees half of a handshake ---------------------------------------------------------- */
+
+/*
+ * A stateful firewall on the router: only what it takes for part of a connection gets to c1, and nothing
+ * that it takes for part of none may leave. It does not look at the balancer's link, or it would see
+ * each packet twice.
+ */
+static void guard_begin(void)
+{
+	must("r", "nft 'table inet guard { "
+		  "chain p { type filter hook prerouting priority -300; iifname to-lb notrack; }; "
+		  "chain f { type filter hook forward priority 0; ct state untracked accept; "
+		  "oifname to-c1 ct state established,related accept; oifname to-c1 meta l4proto "
+		  "tcp drop; "
+		  "iifname to-c1 ct state invalid drop; }; }'");
+}
+
+static void half_seen_talks(const struct family *family, bool server_first)
+{
+	if (family->strict)
+		balancer_load_method("ipip"); /* the third SYN asks for nothing */
+	guard_begin();
+	talk_timed(family, server_first, 0, 2 * GOES_ON_MS);
+	talk_timed(family, server_first, 0, AT_ONCE_MS);
+	must("r", "nft delete table inet guard");
+	balancer_load();
+	forget();
+}
+
+void case_half_seen(const struct family *family)
+{
+	half_seen_talks(family, false);
+}
+
+void case_half_seen_server_first(const struct family *family)
+{
+	half_seen_talks(family, true);
+}

@@ -48,6 +48,8 @@
 	X(blocked_retry, "no direct path to the second choice", ALL)                              \
 	X(blocked_cookie, "no direct path to a server that answers with SYN cookies", ALL)        \
 	X(blocked_later, "the direct path fails during a transfer", ALL)                          \
+	X(half_seen, "a firewall that sees half of a handshake", ALL)                             \
+	X(half_seen_server_first, "the same, and the server speaks first", ALL)                   \
 	X(path_mtu, "the way to the server is narrower than its links", ALL)                      \
 	X(path_mtu_server, "the way to the client is narrower than its links", ALL)               \
 	X(path_mtu_across, "the same, and the server is of the other IP version", CLASSIC)        \
