@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "open.h"
 #include "strict.h"
+#include "unanswered.h"
 
 /* Will packets leave without the socket that goes from @before to @now, for the first time? */
 static __always_inline int is_closing(__u32 before, __u32 now)
@@ -52,6 +53,8 @@ static __always_inline void conn_state(struct bpf_sock_ops *ctx)
 		late_write(conn);
 	if (now != TCP_CLOSE)
 		return;
+	if (before == TCP_SYN_SENT && conn->path == SS_PATH_ASKING && got_no_answer(sk))
+		dial_unanswered(conn);
 	if (conn->strict)
 		strict_close(conn, before);
 	open_remove(conn);

@@ -95,8 +95,11 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 	first.flow = sockops_flow(ctx);
 	if (!is_dialled(&first.flow.remote))
 		return;
-	if (minute_lasts(&plain, &first.flow.remote))
+	if (minute_lasts(&plain, &first.flow.remote)) {
 		first.reason = SS_HOST_client_dialled_plainly;
+		first.plain_first = 1;
+	}
+	first.since = bpf_ktime_get_ns();
 	conn = bpf_sk_storage_get(&conns, sk, &first, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!conn) {
 		count(SS_HOST_client_state_full);

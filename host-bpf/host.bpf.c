@@ -15,6 +15,7 @@
  *   egress.h             5, 9, 10  packets get the addresses of the wire
  *   reset.h              10      a RST in the server's own name
  *   closing.h            10      packets that leave without their socket
+ *   unanswered.h         6       dials that are given up
  *   open.h               8       how many connections a service has open
  *   icmp.h               ICMP errors about such packets get the kernel's addresses
  */

@@ -26,6 +26,7 @@
 	X(client_unblocked,       "on the direct path after all: the balancer path carried nothing either") \
 	X(client_blocked_retry,   "the direct path carries nothing, but only the first choice is reached through the balancer (included in client_direct)") \
 	X(client_cut_off,         "nothing was carried on any path: the service is dialled plainly for a minute (included in the above)") \
+	X(dial_unanswered,        "dials given up without any answer to their request; after two, the service is dialled plainly for a minute") \
 	X(server_direct,          "connections that were granted to come directly")                \
 	X(server_cookie_direct,   "after a SYN cookie: the client repeated its request (included in server_direct)") \
 	X(server_plain,           "connections that stay on the balancer path: the client did not ask") \

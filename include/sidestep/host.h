@@ -36,7 +36,7 @@ struct ss_conn {
 	struct ss_flow flow; /* what the kernel believes */
 	struct ss_endpoint wire; /* client: DIP:dport for remote; server: VIP:vport for local */
 	__u32 addr_csum; /* what the rewritten address adds to a checksum */
-	__u64 since; /* client: its path's beginning, by the kernel's monotonic clock, in ns */
+	__u64 since; /* client: its dial's, then its path's beginning, by the kernel's monotonic clock, in ns */
 	__u32 acked; /* client: bytes acknowledged at first: the SYN, and data in it */
 	__u16 reason; /* an ss_host_counter: why the path is what it is */
 	__u8 role; /* an ss_role */
@@ -55,7 +55,8 @@ struct ss_conn {
 	__u32 hop_ifindex; /* the interface to the server; 0: that of the service */
 	__u8 counted; /* server: 1 while it is in open_conns */
 	__u8 catch_up; /* client: 1 if the balancer path is to hear of what the direct one took */
-	__u8 pad2[2];
+	__u8 plain_first; /* client: 1 if its first SYN was plain for what was remembered */
+	__u8 pad2;
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */

@@ -9,6 +9,7 @@
 #include "nat.h"
 #include "programs.h"
 
+#define IMPATIENT_MS 700
 #define AT_ONCE_MS 900 /* before a SYN is sent again */
 #define THIRD_SYN_MS 2000 /* after the first: 1 s, and then 1 s again, or 2 s before Linux 6.5 */
 
@@ -109,6 +110,49 @@ void case_request_dropped(const struct family *family)
 	expect_outcome("c1", "client_direct", 1);
 	expect_crossing(2, 1);
 	assert_int_equal(plain_seconds(family), 0);
+}
+
+/* Dials "one" for as long as an impatient application does. */
+static void impatient_client(void *arg)
+{
+	struct talk *talk = arg;
+	int af = talk->family->af, fd = tcp_socket(af);
+	struct sockaddr_storage to = address_of(af, talk->vip, talk->vport);
+
+	set_timeout(fd, SO_SNDTIMEO, IMPATIENT_MS);
+	NEED(connect(fd, (void *)&to, sizeof(to)) && errno == EINPROGRESS);
+	close(fd);
+}
+
+static void dial_impatiently(struct talk *talk)
+{
+	child_join(child_start("c1", impatient_client, talk));
+}
+
+/*
+ * What has a request is dropped, and applications give up before the third SYN: the third dial is a plain
+ * one. Where the service is simply down, that is forgotten again.
+ */
+void case_impatient(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, echo_client, echo_server);
+
+	nat_begin(family, NAT_BOTH);
+	box_begin("ingress", "drop");
+	dial_impatiently(talk);
+	assert_int_equal(plain_seconds(family), 0);
+	dial_impatiently(talk);
+	assert_int_equal(counted("c1", "dial_unanswered"), 2);
+	expect_dialled_plainly(family);
+	must("r",
+	     "nft 'table inet down { chain f { type filter hook forward priority 0; iifname to-c1 "
+	     "drop; }; }'");
+	dial_impatiently(talk);
+	must("r", "nft delete table inet down");
+	assert_int_equal(plain_seconds(family), 0);
+	box_end();
+	nat_end();
+	talk_finish(talk);
 }
 
 /*

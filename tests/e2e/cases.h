@@ -79,6 +79,7 @@
 	X(nat_fast_open, "such a balancer, and TCP Fast Open", ONCE)                              \
 	X(request_stripped, "a middlebox removes requests", ALL)                                  \
 	X(request_dropped, "a middlebox drops what carries a request", ALL)                       \
+	X(impatient, "the same, and applications that give up early", ALL)                        \
 	X(syns_lost, "the first two SYNs are lost", ALL)                                          \
 	X(request_reflected, "a middlebox reflects requests", ALL)                                \
 	X(grant_stripped, "a middlebox removes grants", ALL)                                      \
