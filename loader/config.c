@@ -641,14 +641,13 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 	static const char *const yes_no[] = { "yes", "no" };
 	static const char *const slots_text[] = { "8191", "65537" };
 	static const uint32_t slots_number[] = { SS_LB_SMALL_SLOTS, SS_LB_LARGE_SLOTS, 0 };
-	unsigned scheduler = SS_SCHED_MAGLEV, method, without = 0, closed = 1;
+	unsigned scheduler = SS_SCHED_MAGLEV, method = SS_METHOD_IPIP, without = 0, closed = 1;
 	unsigned slots = 2;
 	int ret;
 
 	ret = name_convert(AT_KEY(at, "name"), raw->name, out->name);
 	if (!ret)
 		ret = vip_convert(at, raw->vip, raw->protocol, &out->vip);
-	method = out->vip.protocol ? SS_METHOD_IPIP : SS_METHOD_REWRITE;
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "scheduler"), raw->scheduler, config_schedulers,
 				     SS_SCHED_MAX, &scheduler);

@@ -95,7 +95,7 @@ struct service_config {
 	struct ss_endpoint vip; /* with the key "protocol": tcp (default), udp */
 	enum ss_scheduler scheduler; /* key "scheduler": SS_SCHEDULERS; maglev (default) */
 	uint32_t slots; /* key "slots": SS_LB_SMALL_SLOTS or _LARGE_; 0: see lb_table_is_large() */
-	enum ss_method method; /* key "method": rewrite (default), ipip (UDP's), gue, nat */
+	enum ss_method method; /* key "method": rewrite, ipip (default), gue, nat */
 	bool fail_open; /* key "fail_open": yes, no (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	unsigned quic_id_len; /* key "quic_id_length"; 0: connection ids tell nothing (default) */

@@ -259,7 +259,7 @@ static void balancer_of_the_manual(void **state)
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
 	none = &c->balancer->services[2];
 	assert_string_equal(none->name, "none");
-	assert_int_equal(none->method, SS_METHOD_REWRITE);
+	assert_int_equal(none->method, SS_METHOD_IPIP);
 	assert_int_equal(none->backends_count, 0);
 	assert_null(none->backends);
 	config_free(c);
@@ -302,7 +302,7 @@ static void udp_of_the_manual(void **state)
 	assert_int_equal(services[0].vip.protocol, SS_UDP);
 	assert_int_equal(services[0].method, SS_METHOD_IPIP);
 	assert_int_equal(services[1].vip.protocol, 0);
-	assert_int_equal(services[1].method, SS_METHOD_REWRITE);
+	assert_int_equal(services[1].method, SS_METHOD_IPIP);
 	assert_int_equal(services[2].vip.protocol, SS_UDP);
 	assert_int_equal(services[2].method, SS_METHOD_GUE);
 	endpoint_is(&services[2].backends[0].address, "[fd00:1::2]:5353");
@@ -673,6 +673,10 @@ static const struct {
 	  "f:5: services[0].slots: unknown value '8192'; expected 8191 or 65537" },
 	{ "unknown flow_table", LB WEB "  flow_table: maybe\n",
 	  "f:5: services[0].flow_table: unknown value 'maybe'; expected yes or no" },
+	{ "round robin without a table, by the default method",
+	  LB WEB "  scheduler: round-robin\n  flow_table: no\n",
+	  "f:6: services[0].flow_table: packets behind a SYN would not be forwarded; expected yes, "
+	  "or a scheduler that finds a connection's server by a hash" },
 	{ "plain round robin without a table",
 	  LB WEB "  scheduler: round-robin\n  method: ipip\n  flow_table: no\n",
 	  "f:7: services[0].flow_table: packets behind a SYN would not be forwarded; expected yes, "
@@ -727,11 +731,13 @@ static const struct {
 	{ "unknown state",
 	  LB WEB "  backends:\n  - {name: a, address: 10.0.0.3:1,\n    state: off}\n",
 	  "f:7: services[0].backends[0].state: unknown value 'off'; expected up, drain or down" },
-	{ "IPv6 behind IPv4", LB WEB "  backends:\n  - name: a\n    address: \"[fd00::3]:80\"\n",
-	  "f:7: services[0].backends[0].address: an IPv6 backend; expected the service's IP "
+	{ "IPv6 behind IPv4",
+	  LB WEB "  method: rewrite\n  backends:\n  - name: a\n    address: \"[fd00::3]:80\"\n",
+	  "f:8: services[0].backends[0].address: an IPv6 backend; expected the service's IP "
 	  "version, or method: ipip or gue" },
-	{ "IPv4 behind IPv6", LB WEB6 "  backends:\n  - name: a\n    address: 10.0.0.3:80\n",
-	  "f:7: services[0].backends[0].address: an IPv4 backend; expected the service's IP "
+	{ "IPv4 behind IPv6",
+	  LB WEB6 "  method: rewrite\n  backends:\n  - name: a\n    address: 10.0.0.3:80\n",
+	  "f:8: services[0].backends[0].address: an IPv4 backend; expected the service's IP "
 	  "version, or method: ipip or gue" },
 	{ "IPv4 behind IPv6 by nat",
 	  LB WEB6 "  method: nat\n  backends:\n  - name: a\n    address: 10.0.0.3:80\n",

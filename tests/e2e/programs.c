@@ -31,6 +31,9 @@ static const char server_more[] = "    - {vip: \"10.99.0.1:81\", listen: 8081}\n
 				  "    - {protocol: udp, vip: \"10.99.0.1:85\", listen: 8085}\n"
 				  "    - {protocol: udp, vip: \"[fd00:99::1]:85\", listen: 8085}\n";
 
+/* To sed: services that have the testbed's method have none. */
+#define WITHOUT_METHOD "s#, method: rewrite##;/^    method: rewrite$/d"
+
 #define BACKEND(name, address) "{name: " name ", address: \"" address "\"}"
 #define MANY(name, vip)                                                \
 	"  - {name: " name ", vip: \"" vip                             \
@@ -46,26 +49,28 @@ static const char server_more[] = "    - {vip: \"10.99.0.1:81\", listen: 8081}\n
 		"s2", "[fd00:1:4::2]:85") ", " BACKEND("s3", "[fd00:1:5::2]:85") "]}\n"
 
 static const char balancer_more[] =
-	"  - {name: one, vip: \"10.99.0.1:81\", backends: [{name: s1, "
+	"  - {name: one, method: rewrite, vip: \"10.99.0.1:81\", backends: [{name: s1, "
 	"address: \"10.0.3.2:8081\"}]}\n"
-	"  - {name: twin, vip: \"10.99.0.2:81\", backends: [{name: s1, "
+	"  - {name: twin, method: rewrite, vip: \"10.99.0.2:81\", backends: [{name: s1, "
 	"address: \"10.0.3.2:8081\"}]}\n"
-	"  - {name: unserved, vip: \"10.99.0.1:83\",\n"
+	"  - {name: unserved, method: rewrite, vip: \"10.99.0.1:83\",\n"
 	"     backends: [{name: s1, address: \"10.0.3.2:8083\"}]}\n"
-	"  - {name: one6, vip: \"[fd00:99::1]:81\",\n"
+	"  - {name: one6, method: rewrite, vip: \"[fd00:99::1]:81\",\n"
 	"     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
-	"  - {name: twin6, vip: \"[fd00:99::2]:81\",\n"
+	"  - {name: twin6, method: rewrite, vip: \"[fd00:99::2]:81\",\n"
 	"     backends: [{name: s1, address: \"[fd00:1:3::2]:81\"}]}\n"
-	"  - {name: unserved6, vip: \"[fd00:99::1]:83\",\n"
+	"  - {name: unserved6, method: rewrite, vip: \"[fd00:99::1]:83\",\n"
 	"     backends: [{name: s1, address: \"[fd00:1:3::2]:83\"}]}\n"
-	"  - {name: other, vip: \"10.99.0.1:84\", backends: [{name: "
+	"  - {name: other, method: rewrite, vip: \"10.99.0.1:84\", backends: [{name: "
 	"s1, address: \"10.0.3.2:8084\"}]}\n"
-	"  - {name: other6, vip: \"[fd00:99::1]:84\",\n"
-	"     backends: [{name: s1, address: \"[fd00:1:3::2]:84\"}]}\n" MANY("many", "10.99.0.1:85")
-		MANY("manytwin", "10.99.0.2:85") MANY6("many6", "[fd00:99::1]:85")
-			MANY6("manytwin6", "[fd00:99::2]:85")
-				MANY("datagrams, protocol: udp", "10.99.0.1:85")
-					UDP6("datagrams6", "[fd00:99::1]:85");
+	"  - {name: other6, method: rewrite, vip: \"[fd00:99::1]:84\",\n"
+	"     backends: [{name: s1, address: \"[fd00:1:3::2]:84\"}]}\n" MANY(
+		"many, method: rewrite", "10.99.0.1:85")
+		MANY("manytwin, method: rewrite", "10.99.0.2:85")
+			MANY6("many6, method: rewrite", "[fd00:99::1]:85")
+				MANY6("manytwin6, method: rewrite", "[fd00:99::2]:85")
+					MANY("datagrams, protocol: udp", "10.99.0.1:85")
+						UDP6("datagrams6", "[fd00:99::1]:85");
 
 static const char *const names[] = { "c1", "s1", "s2", "s3", "lb" };
 #define HOSTS (sizeof(names) / sizeof(*names))
@@ -165,8 +170,11 @@ void balancer_load(void)
 
 void balancer_load_services(const char *keys)
 {
-	must(NULL, "sed -E 's/name: ((one|other|many)6?),/name: \\1, %s,/' '%s' >'%s'", keys,
-	     config_path(CONFIG_BALANCER), config_path("services.yaml"));
+	bool method = strstr(keys, "method:");
+
+	must(NULL, "sed -E '/name: (one|other|many)6?,/{s/(name: [^,]*),/\\1, %s,/;%s}' '%s' >'%s'",
+	     keys, method ? WITHOUT_METHOD : "", config_path(CONFIG_BALANCER),
+	     config_path("services.yaml"));
 	must("lb", "sidestep balancer up '%s'", config_path("services.yaml"));
 }
 
@@ -204,7 +212,7 @@ void across_begin(const char *method)
 	for (int n = 1; n <= 3; n++)
 		across_server(n);
 	must(NULL,
-	     "sed -E 's#(\\{name: [^{]*)(vip: \"[^\"]*\")#\\1\\2, method: %s#; "
+	     "sed -E '" WITHOUT_METHOD "; s#(\\{name: [^{]*)(vip: \"[^\"]*\")#\\1\\2, method: %s#; "
 	     "s#^    vip: .*#&\\n    method: %s#; "
 	     "s#address: \"10\\.0\\.([0-9]+)\\.2:#address:  \"[fd00:1:\\1::2]:#g; "
 	     "s#address: \"\\[fd00:1:([0-9]+)::2\\]:#address: \"10.0.\\1.2:#g' '%s' >'%s'",
