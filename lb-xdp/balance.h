@@ -119,6 +119,8 @@ static __noinline int balance_report(struct xdp_md *ctx, struct packet *p)
 		return drop(SS_LB_report_forged);
 	case REPORT_WRONG_SOURCE:
 		return drop(SS_LB_report_wrong_source);
+	case REPORT_UNTIMELY:
+		return drop(SS_LB_report_untimely);
 	case REPORT_OLD:
 		return drop(SS_LB_report_old);
 	case REPORT_UNKNOWN:

@@ -223,7 +223,16 @@ struct {
 	__type(value, __u64);
 } syn_buckets SEC(".maps");
 
-/* Which UDP packets are reports, and their key. User space writes. */
+/* The balancer's own addresses, to which reports are taken. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SS_LB_OWN_ADDRESSES);
+	__type(key, struct ss_addr);
+	__type(value, __u8);
+} report_to SEC(".maps");
+
+/* Which UDP packets are reports, and their master key. User space writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

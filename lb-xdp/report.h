@@ -7,7 +7,6 @@
 #define SIDESTEP_LB_REPORT_H
 
 #include <sidestep/report.h>
-#include <sidestep/siphash.h>
 
 #include "maps.h"
 #include "parse.h"
@@ -20,6 +19,7 @@ enum report_result {
 	REPORT_MALFORMED,
 	REPORT_FORGED,
 	REPORT_WRONG_SOURCE,
+	REPORT_UNTIMELY,
 	REPORT_OLD,
 	REPORT_UNKNOWN,
 };
@@ -28,7 +28,9 @@ enum report_result {
 struct report_walk {
 	struct ss_sip sip;
 	const __u64 *words;
+	struct ss_sip_key key; /* the sender's */
 	__u64 now; /* CLOCK_MONOTONIC_COARSE in ns */
+	__u64 clock; /* UTC in ns */
 	__u32 len;
 	__u32 taken; /* entries */
 	__u32 old;
@@ -47,9 +49,9 @@ static long report_sip_step(__u32 i, struct report_walk *w)
 }
 
 /* Does the MAC at the beginning of the report belong to the rest of it? */
-static __always_inline int report_is_genuine(struct report_walk *w, const struct ss_sip_key *key)
+static __always_inline int report_is_genuine(struct report_walk *w)
 {
-	w->sip = ss_sip_begin(key);
+	w->sip = ss_sip_begin(&w->key);
 	bpf_loop(REPORT_WORDS, report_sip_step, w, 0);
 	return ss_sip_end(&w->sip, w->len - 8) == ss_sip_le64(w->words[0]);
 }
@@ -69,6 +71,12 @@ static __always_inline struct ss_lb_load *report_load(const struct ss_report *re
 	return id ? bpf_map_lookup_elem(&loads, id) : NULL;
 }
 
+/* Is @time not SS_REPORT_CLOCK or more off the balancer's clock? */
+static __always_inline int report_is_timely(const struct report_walk *w, __u64 time)
+{
+	return time - (w->clock - SS_REPORT_CLOCK) < 2 * SS_REPORT_CLOCK;
+}
+
 static long report_entry_step(__u32 i, struct report_walk *w)
 {
 	const struct ss_report *report = (const void *)w->words;
@@ -85,7 +93,8 @@ static long report_entry_step(__u32 i, struct report_walk *w)
 	load = report_load(report, entry);
 	if (!load)
 		return 0;
-	if (time <= load->time) {
+	/* A time that could not come today is of a day when the balancer's own clock was wrong. */
+	if (time <= load->time && load->time < w->clock + SS_REPORT_CLOCK) {
 		w->old++;
 		return 0;
 	}
@@ -99,7 +108,7 @@ static long report_entry_step(__u32 i, struct report_walk *w)
 
 /* The report of @len bytes in @w->words, from the source of @p. */
 static __always_inline enum report_result report_read(const struct packet *p, struct report_walk *w,
-						      const struct ss_sip_key *key)
+						      const struct ss_lb_report_rules *rules)
 {
 	const struct ss_report *report = (const void *)w->words;
 	struct ss_addr source;
@@ -112,8 +121,13 @@ static __always_inline enum report_result report_read(const struct packet *p, st
 		source = ss_addr_v4(p->ip4->saddr);
 	if (!ss_addr_equal(&source, &report->from))
 		return REPORT_WRONG_SOURCE;
-	if (!report_is_genuine(w, key))
+	w->key = ss_report_key(&rules->key, &source);
+	if (!report_is_genuine(w))
 		return REPORT_FORGED;
+	/* TAI, as it follows the wall clock when that is set; the time since boot does not. */
+	w->clock = bpf_ktime_get_tai_ns() - rules->tai_ahead;
+	if (!report_is_timely(w, SS_BE64(report->time)))
+		return REPORT_UNTIMELY;
 	w->now = bpf_ktime_get_coarse_ns();
 	bpf_loop(SS_REPORT_ENTRIES, report_entry_step, w, 0);
 	if (w->old)
@@ -127,7 +141,8 @@ static __always_inline int is_report(const struct packet *p)
 	__u32 zero = 0;
 	struct ss_lb_report_rules *rules = bpf_map_lookup_elem(&report_rules, &zero);
 
-	return rules && rules->port && p->dst.port == rules->port;
+	return rules && rules->port && p->dst.port == rules->port &&
+	       bpf_map_lookup_elem(&report_to, &p->dst.addr);
 }
 
 /* What becomes of the report @p? */
@@ -152,7 +167,7 @@ static __always_inline enum report_result report_take(struct xdp_md *ctx, const 
 	if (bpf_xdp_load_bytes(ctx, (void *)(p->udp + 1) - (void *)(long)ctx->data, (void *)w.words,
 			       len))
 		return REPORT_MALFORMED;
-	return report_read(p, &w, &rules->key);
+	return report_read(p, &w, rules);
 }
 
 #endif

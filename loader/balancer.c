@@ -97,15 +97,21 @@ static int reports_apply(const struct lb_maps *maps, const struct balancer_confi
 			 struct error *err)
 {
 	struct ss_lb_report_rules rules = { .port = SS_BE16(config->reports.port) };
-	int ret;
+	struct ss_addr *own = NULL;
+	int n = 0, ret;
 
-	if (!config->reports.port)
-		ret = lb_reports_accept(maps, NULL);
-	else if (report_key_load(config->reports.key, &rules.key, err))
-		return -EINVAL;
-	else
-		ret = lb_reports_accept(maps, &rules);
-	return ret ? error_set(err, ret, "cannot write the reports' key: %s", strerror(-ret)) : 0;
+	if (config->reports.port) {
+		if (report_key_load(config->reports.key, &rules.key, err))
+			return -EINVAL;
+		n = platform_addresses(&own);
+		if (n < 0)
+			return error_set(err, n, "cannot list this host's addresses: %s",
+					 strerror(-n));
+	}
+	ret = lb_reports_accept(maps, n ? &rules : NULL, own, n);
+	free(own);
+	return ret ? error_set(err, ret, "cannot write whose reports are taken: %s", strerror(-ret))
+		   : 0;
 }
 
 static int rules_apply(const struct lb_maps *maps, const struct balancer_config *config,

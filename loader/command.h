@@ -51,6 +51,7 @@ int cmd_backend_weight(const struct options *options, char **argv);
 int cmd_backend_drain(const struct options *options, char **argv);
 int cmd_backend_down(const struct options *options, char **argv);
 int cmd_backend_up(const struct options *options, char **argv);
+int cmd_report_key(const struct options *options, char **argv);
 int cmd_check(const struct options *options, char **argv);
 
 /* Prints "sidestep: " and the error's line to standard error; returns 1, the exit status. */

@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 
 #include "coarse.h"
+#include "map_sync.h"
 #include "workers.h"
 
 #define SHARE 32 /* tables that a thread maps between two looks for more */
@@ -184,14 +186,49 @@ void lb_services_done(struct lb_services *services)
 	*services = (struct lb_services){};
 }
 
-int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules)
+/* CLOCK_TAI less CLOCK_REALTIME: whole seconds, as the kernel was told them; mostly 0 or 37. */
+static __s64 tai_ahead(void)
 {
-	static const struct ss_lb_report_rules none;
-	__u32 zero = 0;
+	struct timespec tai, real;
 
-	return bpf_map_update_elem(maps->report_rules, &zero, rules ? rules : &none, BPF_ANY)
-		       ? -errno
-		       : 0;
+	(void)clock_gettime(CLOCK_REALTIME, &real);
+	(void)clock_gettime(CLOCK_TAI, &tai);
+	return (tai.tv_sec - real.tv_sec + (tai.tv_nsec < real.tv_nsec ? -1 : 0)) * 1000000000LL;
+}
+
+static int own_write(int map, const struct ss_addr *own, unsigned n)
+{
+	struct map_change change = { .fd = dup(map),
+				     .key_size = sizeof(*own),
+				     .value_size = sizeof(__u8),
+				     .keys = calloc(n + 1, sizeof(*own)),
+				     .values = calloc(n + 1, sizeof(__u8)),
+				     .n = n };
+	int ret = change.fd < 0 || !change.keys || !change.values ? -ENOMEM : 0;
+	size_t failed;
+
+	if (!ret && n)
+		memcpy(change.keys, own, n * sizeof(*own));
+	if (!ret)
+		ret = map_changes_write(&change, 1, &failed);
+	map_changes_done(&change, 1);
+	return ret;
+}
+
+int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules,
+		      const struct ss_addr *own, unsigned n)
+{
+	struct ss_lb_report_rules written = {};
+	__u32 zero = 0;
+	int ret = own_write(maps->report_to, own, n);
+
+	if (ret)
+		return ret;
+	if (rules) {
+		written = *rules;
+		written.tai_ahead = tai_ahead();
+	}
+	return bpf_map_update_elem(maps->report_rules, &zero, &written, BPF_ANY) ? -errno : 0;
 }
 
 int lb_rules_write(const struct lb_maps *maps, const struct ss_lb_rules *rules)

@@ -20,6 +20,7 @@
 	X(reporters)    \
 	X(loads)        \
 	X(report_rules) \
+	X(report_to)    \
 	X(rules)        \
 	X(quic_ids)     \
 	X(syn_limit)    \
@@ -70,8 +71,12 @@ void *lb_row_reserve(size_t size);
 int lb_services_read(const struct lb_maps *maps, struct lb_services *out, struct error *err);
 void lb_services_done(struct lb_services *services);
 
-/* From now on servers' reports are taken in as @rules says; NULL: none are. 0 or a negative errno. */
-int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules);
+/*
+ * From now on servers' reports are taken in as @rules says, by the @n addresses @own of this balancer;
+ * NULL: none are. The clocks' difference is put in here. 0 or a negative errno (-E2BIG: too many addresses).
+ */
+int lb_reports_accept(const struct lb_maps *maps, const struct ss_lb_report_rules *rules,
+		      const struct ss_addr *own, unsigned n);
 
 /* From now on the balancer does as @rules says; what it does. Return 0 or a negative errno. */
 int lb_rules_write(const struct lb_maps *maps, const struct ss_lb_rules *rules);

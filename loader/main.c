@@ -36,6 +36,8 @@ static const struct command commands[] = {
 	{ "balancer backend up", "SERVICE NAME", "end a backend's drain, or its being down", 2,
 	  cmd_backend_up },
 	{ "check", "FILE", "check a configuration file, touch nothing", 1, cmd_check },
+	{ "report-key", "MASTERFILE ADDRESS", "print the key that a server reports with", 2,
+	  cmd_report_key },
 };
 #define WAIT_MAX 3600
 #define COMMANDS (sizeof(commands) / sizeof(*commands))

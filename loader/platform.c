@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <ifaddrs.h>
 #include <linux/magic.h>
 #include <mntent.h>
 #include <net/if.h>
@@ -302,6 +303,37 @@ int platform_source(const struct ss_addr *to, struct ss_addr *from)
 		return fd;
 	close(fd);
 	return 0;
+}
+
+/* The address in @sa into *@out; false: it is none of IP. */
+static bool ip_address(const struct sockaddr *sa, struct ss_addr *out)
+{
+	if (sa && sa->sa_family == AF_INET)
+		*out = ss_addr_v4(((const struct sockaddr_in *)sa)->sin_addr.s_addr);
+	else if (sa && sa->sa_family == AF_INET6)
+		memcpy(out, &((const struct sockaddr_in6 *)sa)->sin6_addr, sizeof(*out));
+	else
+		return false;
+	return true;
+}
+
+int platform_addresses(struct ss_addr **out)
+{
+	struct ifaddrs *list, *i;
+	struct ss_addr *array;
+	int n = 0;
+
+	if (getifaddrs(&list))
+		return -errno;
+	for (i = list; i; i = i->ifa_next)
+		n++;
+	array = calloc(n + 1, sizeof(*array));
+	n = 0;
+	for (i = list; i && array; i = i->ifa_next)
+		n += ip_address(i->ifa_addr, &array[n]);
+	freeifaddrs(list);
+	*out = array;
+	return array ? n : -ENOMEM;
 }
 
 /* Is @fd a folder, or a file if not @folder, that nobody but root can have prepared? */

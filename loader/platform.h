@@ -57,6 +57,9 @@ int platform_udp_connect(const struct ss_endpoint *to, struct ss_addr *from);
  */
 int platform_source(const struct ss_addr *to, struct ss_addr *from);
 
+/* All addresses of this host, a new array in *@out. Returns how many, or a negative errno. */
+int platform_addresses(struct ss_addr **out);
+
 /*
  * One sidestep command at a time may change what lies below @pin_dir. Returns a file descriptor
  * that holds the lock until it is closed, or a negative errno with @err set: after @seconds, -EAGAIN,

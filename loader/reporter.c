@@ -10,6 +10,7 @@
 #include "reporter.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +36,10 @@ struct reported {
 struct reporter {
 	const struct pins *pins;
 	const struct host_report_config *config;
-	struct ss_sip_key key;
+	struct report_key *keys; /* by this host's addresses */
+	int keys_count;
 	sd_event *event;
 	uint64_t due; /* CLOCK_MONOTONIC, in us */
-	uint64_t clock; /* what CLOCK_REALTIME was ahead of CLOCK_MONOTONIC at the start, in ns */
 	uint64_t last; /* the time in the last report */
 	struct reported *service; /* this interval's, of both IP versions */
 	unsigned services;
@@ -54,15 +55,26 @@ static uint64_t clock_ns(clockid_t clock)
 }
 
 /*
- * The time for the next report: later than all before, also those of an earlier process. The wall
- * clock may be set back while this runs; it is only looked at in the beginning.
+ * The time for the next report: later than all before, if the wall clock is set back by what balancers bear.
+ * After more than that they take the true time: they took none of those that were too far ahead.
  */
 static uint64_t report_time(struct reporter *r)
 {
-	uint64_t now = r->clock + clock_ns(CLOCK_MONOTONIC);
+	uint64_t now = clock_ns(CLOCK_REALTIME);
 
-	r->last = now > r->last ? now : r->last + 1;
-	return r->last;
+	if (now <= r->last && r->last - now < SS_REPORT_CLOCK)
+		now = r->last + 1;
+	r->last = now;
+	return now;
+}
+
+/* The key of reports from @from; NULL: there is none. */
+static const struct ss_sip_key *key_of(const struct reporter *r, const struct ss_addr *from)
+{
+	for (int i = 0; i < r->keys_count; i++)
+		if (ss_addr_equal(&r->keys[i].from, from))
+			return &r->keys[i].key;
+	return NULL;
 }
 
 static void add_service(const struct ss_endpoint *vip, const struct ss_serve *serve, void *arg)
@@ -101,25 +113,29 @@ static bool is_for(const struct reported *service, bool v4)
 
 /*
  * Sends the services that @balancer may have by its IP version, in as many datagrams as it takes: mostly
- * one.
+ * one. Returns 0 or a negative errno; -ENOKEY: there is no key for *@from, where they would come from.
  */
-static int balancer_report(struct reporter *r, const struct ss_endpoint *balancer)
+static int balancer_report(struct reporter *r, const struct ss_endpoint *balancer,
+			   struct ss_addr *from)
 {
 	bool v4 = ss_addr_is_v4(&balancer->addr);
+	const struct ss_sip_key *key;
 	struct report_buf buf;
-	struct ss_addr from;
 	unsigned n = 0;
-	int err = 0, fd = platform_udp_connect(balancer, &from);
+	int err = 0, fd = platform_udp_connect(balancer, from);
 
 	if (fd < 0)
 		return fd;
+	key = key_of(r, from);
+	if (!key)
+		err = -ENOKEY;
 	memset(&buf, 0, sizeof(buf));
 	for (unsigned i = 0; i < r->services && !err; i++) {
 		if (is_for(&r->service[i], v4))
 			buf.report.entry[n++] = r->service[i].entry;
 		if (n && (n == SS_REPORT_ENTRIES || i + 1 == r->services)) {
-			uint32_t len = report_finish(&buf, &from, n, report_time(r),
-						     r->config->interval, &r->key);
+			uint32_t len = report_finish(&buf, from, n, report_time(r),
+						     r->config->interval, key);
 
 			err = send(fd, &buf, len, 0) < 0 ? -errno : 0;
 			n = 0;
@@ -139,9 +155,25 @@ static void outcome_say(struct reporter *r, const char *text)
 	r->failed = text != NULL;
 }
 
+/* Into @text, why @balancer, which reports from @from go to, was not told: @error, an errno. */
+static void failure_text(const struct reporter *r, const struct ss_endpoint *balancer,
+			 const struct ss_addr *from, int error, char *text, size_t size)
+{
+	char address[ADDRESS_TEXT_LEN];
+
+	if (error == ENOKEY)
+		snprintf(text, size,
+			 "%s: no key for %s; add what a balancer prints by: sidestep report-key "
+			 "MASTERFILE %s",
+			 r->config->key, address_format(from, address), address);
+	else
+		snprintf(text, size, "cannot send to %s: %s", endpoint_format(balancer, address),
+			 strerror(error));
+}
+
 static void report_all(struct reporter *r)
 {
-	char address[ADDRESS_TEXT_LEN], text[ADDRESS_TEXT_LEN + 128];
+	char text[PATH_MAX + 256];
 	const char *failed = NULL;
 	struct error err = {};
 
@@ -154,12 +186,12 @@ static void report_all(struct reporter *r)
 	host_open(r->pins, add_open, r);
 	for (unsigned i = 0; i < r->config->balancers_count; i++) {
 		const struct ss_endpoint *balancer = &r->config->balancers[i];
-		int ret = balancer_report(r, balancer);
+		struct ss_addr from;
+		int ret = balancer_report(r, balancer, &from);
 
 		if (!ret)
 			continue;
-		snprintf(text, sizeof(text), "cannot send to %s: %s",
-			 endpoint_format(balancer, address), strerror(-ret));
+		failure_text(r, balancer, &from, -ret, text, sizeof(text));
 		failed = text;
 	}
 	outcome_say(r, failed);
@@ -212,15 +244,16 @@ int reporter_run(const struct pins *pins, const struct host_report_config *confi
 		 struct error *err)
 {
 	struct reporter r = { .pins = pins, .config = config };
-	int ret = report_key_load(config->key, &r.key, err);
+	int ret = report_keys_load(config->key, &r.keys, err);
 
-	if (ret)
+	if (ret < 0)
 		return ret;
-	r.clock = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+	r.keys_count = ret;
 	ret = sd_event_default(&r.event);
 	if (ret >= 0)
 		ret = loop_run(&r);
 	sd_event_unref(r.event);
 	free(r.service);
+	free(r.keys);
 	return ret < 0 ? error_set(err, ret, "the event loop failed: %s", strerror(-ret)) : 0;
 }

@@ -58,9 +58,30 @@ static long known_open(const char *vip, unsigned n)
 #define BALANCER6 "[fd00:2::2]:7946"
 #define PORT 7946
 
+static uint64_t began; /* UTC in ns, when the tests began */
+static int64_t tai_ahead; /* of UTC, in ns */
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
 static const struct ss_lb_report_rules rules = {
 	.key = { { 0x1122334455667788, 0x99aabbccddeeff00 } }, .port = SS_BE16(PORT)
 };
+
+/* Reports are taken by the balancer's addresses. */
+static int reports_accept(void)
+{
+	struct ss_endpoint own4, own6;
+
+	assert_int_equal(endpoint_parse(BALANCER4, &own4), 0);
+	assert_int_equal(endpoint_parse(BALANCER6, &own6), 0);
+	return lb_reports_accept(&maps, &rules, (struct ss_addr[]){ own4.addr, own6.addr }, 2);
+}
 
 /* A report that s1, a backend of both services, sends about one of them. */
 struct report_spec {
@@ -71,9 +92,12 @@ struct report_spec {
 	unsigned entries; /* 0: 1; the others are about services that do not exist */
 	unsigned listen; /* 0: where s1 is a backend */
 	unsigned open;
-	uint64_t time;
+	uint64_t time; /* ns since the tests began */
+	int64_t ahead; /* seconds that the sender's clock is */
+	bool last; /* the highest of all times */
 	unsigned interval; /* 0: 1000 */
 	const struct ss_sip_key *key; /* NULL: the right one */
+	const char *key_of; /* whose key; NULL: that of whom it names */
 };
 
 static unsigned report_build(const struct report_spec *spec, struct report_buf *buf)
@@ -81,7 +105,8 @@ static unsigned report_build(const struct report_spec *spec, struct report_buf *
 	bool ip6 = spec->vip[0] == '[';
 	const char *s1 = ip6 ? "[fd00:3::1]:9" : "10.0.3.1:9";
 	unsigned entries = spec->entries ? spec->entries : 1;
-	struct ss_endpoint from, vip;
+	struct ss_endpoint from, whose, vip;
+	struct ss_sip_key key;
 
 	memset(buf, 0, sizeof(*buf));
 	assert_int_equal(endpoint_parse(spec->from ? spec->from : s1, &from), 0);
@@ -94,9 +119,14 @@ static unsigned report_build(const struct report_spec *spec, struct report_buf *
 		entry->listen = SS_BE16(spec->listen ? spec->listen : ip6 ? 80 : 8080);
 		entry->open = SS_BE32(spec->open);
 	}
-	return report_finish(buf, &from.addr, entries, spec->time,
-			     spec->interval ? spec->interval : 1000,
-			     spec->key ? spec->key : &rules.key);
+	whose = from;
+	if (spec->key_of)
+		assert_int_equal(endpoint_parse(spec->key_of, &whose), 0);
+	key = spec->key ? *spec->key : ss_report_key(&rules.key, &whose.addr);
+	return report_finish(buf, &from.addr, entries,
+			     spec->last ? UINT64_MAX
+					: began + spec->time + spec->ahead * 1000000000LL,
+			     spec->interval ? spec->interval : 1000, &key);
 }
 
 static void report_packet(const struct report_spec *spec, const void *payload, unsigned len,
@@ -141,6 +171,17 @@ static const struct report_row {
 	{ "v6, the second of two", { WEB6, .open = 7, .entries = 2 }, C(report_taken) },
 	{ "another key", { WEB4, .open = 7, .key = &other_key }, C(report_forged) },
 	{ "v6 another key", { WEB6, .open = 7, .key = &other_key }, C(report_forged) },
+	{ "the master key itself", { WEB4, .open = 7, .key = &rules.key }, C(report_forged) },
+	{ "another server's key", { WEB4, .open = 7, .key_of = "10.0.3.2:9" }, C(report_forged) },
+	{ "v6 another server's key",
+	  { WEB6, .open = 7, .key_of = "[fd00:3::2]:9" },
+	  C(report_forged) },
+	{ "a clock that is ahead", { WEB4, .open = 7, .ahead = 55 }, C(report_taken) },
+	{ "a clock that is too far ahead", { WEB4, .ahead = 120 }, C(report_untimely) },
+	{ "a clock that is too far behind", { WEB4, .ahead = -61 }, C(report_untimely) },
+	{ "v6 a clock that is too far behind", { WEB6, .ahead = -61 }, C(report_untimely) },
+	{ "a time after which none would be later", { WEB4, .last = true }, C(report_untimely) },
+	{ "v6 a time after which none would be later", { WEB6, .last = true }, C(report_untimely) },
 	{ "from another address than it names",
 	  { WEB4, .source = "10.0.3.2:9" },
 	  C(report_wrong_source) },
@@ -151,6 +192,8 @@ static const struct report_row {
 	  C(report_unknown) },
 	{ "of another port", { WEB4, .listen = 8081 }, C(report_unknown) },
 	{ "of another service", { "10.99.0.1:81" }, C(report_unknown) },
+	{ "to another's address", { WEB4, .to = "10.0.2.3:7946" }, 0 },
+	{ "v6 to another's address", { WEB6, .to = "[fd00:2::3]:7946" }, 0 },
 	{ "to another port", { WEB4, .to = "10.0.2.2:7947" }, 0 },
 	{ "v6 to another port", { WEB6, .to = "[fd00:2::2]:7947" }, 0 },
 };
@@ -243,6 +286,45 @@ static void replayed(void **state)
 	rows_done();
 }
 
+/*
+ * A balancer that was restarted does not know the last report; what is older than a minute is refused all
+ * the same. One whose clock was wrong believes its servers again when it is right.
+ */
+static void replayed_after_restart(void **state)
+{
+	struct report_spec old = { WEB4, .open = 1, .ahead = -61 };
+	struct report_spec now = { WEB4, .open = 2, .time = 5 };
+	int id = backend_id(WEB4, 1);
+	struct ss_lb_load wrong = { .time = began + 3600 * 1000000000ULL };
+
+	(void)state;
+	report_send(&old, C(report_untimely), "replayed");
+	assert_int_equal(bpf_map_update_elem(maps.loads, &id, &wrong, BPF_ANY), 0);
+	report_send(&now, C(report_taken), "after the clock was an hour ahead");
+	report_send(&now, C(report_old), "replayed");
+	rows_done();
+}
+
+/* The leap seconds that the kernel was told of do not matter. */
+static void leap_seconds(void **state)
+{
+	struct report_spec report = { WEB4, .open = 1, .time = 1, .ahead = -30 };
+	struct ss_lb_report_rules changed;
+	__u32 zero = 0;
+
+	(void)state;
+	assert_int_equal(bpf_map_lookup_elem(maps.report_rules, &zero, &changed), 0);
+	assert_int_equal(changed.tai_ahead, tai_ahead);
+	changed.tai_ahead += 100 * 1000000000LL; /* as if 100 s were told: now is that much less */
+	assert_int_equal(bpf_map_update_elem(maps.report_rules, &zero, &changed, BPF_ANY), 0);
+	report_send(&report, C(report_untimely), "30 s behind is 70 ahead");
+	report.ahead = -100;
+	report_send(&report, C(report_taken), "100 s behind is now");
+	assert_int_equal(reports_accept(), 0);
+	report_send(&report, C(report_untimely), "100 s behind");
+	rows_done();
+}
+
 /* After three intervals a report does not count any more. */
 static void outdated(void **state)
 {
@@ -299,10 +381,10 @@ static void not_configured(void **state)
 	struct report_spec spec = { WEB4, .open = 4, .time = 1 };
 
 	(void)state;
-	assert_int_equal(lb_reports_accept(&maps, NULL), 0);
+	assert_int_equal(lb_reports_accept(&maps, NULL, NULL, 0), 0);
 	report_send(&spec, 0, "not configured");
 	assert_int_equal(known_open(WEB4, 1), -1);
-	assert_int_equal(lb_reports_accept(&maps, &rules), 0);
+	assert_int_equal(reports_accept(), 0);
 	report_send(&spec, C(report_taken), "configured");
 	rows_done();
 }
@@ -331,8 +413,8 @@ static void service_begin(const char *vip, enum ss_scheduler scheduler, unsigned
 /* Backend number @n reports, as of now, @open connections. */
 static void reported(const char *vip, unsigned n, unsigned open)
 {
-	static uint64_t now = 1000;
-	struct report_spec spec = { vip, .open = open, .time = now++, .interval = 60000 };
+	struct report_spec spec = { vip, .open = open, .time = clock_ns(CLOCK_REALTIME) - began,
+				    .interval = 60000 };
 	char source[ADDRESS_TEXT_LEN];
 
 	snprintf(source, sizeof(source), vip[0] == '[' ? "[fd00:3::%x]:9" : "10.0.3.%u:9", n);
@@ -535,7 +617,9 @@ static void others_dropped(void **state)
 
 static int load(void **state)
 {
-	return balancer_load(state) || lb_reports_accept(&maps, &rules);
+	began = clock_ns(CLOCK_REALTIME);
+	tai_ahead = ((int64_t)(clock_ns(CLOCK_TAI) - began) + 500000000) / 1000000000 * 1000000000;
+	return balancer_load(state) || reports_accept();
 }
 
 int main(void)
@@ -545,6 +629,8 @@ int main(void)
 		cmocka_unit_test_setup(changed_anywhere, services_default),
 		cmocka_unit_test_setup(udp_length, services_default),
 		cmocka_unit_test_setup(replayed, services_default),
+		cmocka_unit_test_setup(replayed_after_restart, services_default),
+		cmocka_unit_test_setup(leap_seconds, services_default),
 		cmocka_unit_test_setup(outdated, services_default),
 		cmocka_unit_test_setup(backends_change, services_default),
 		cmocka_unit_test_setup(not_configured, services_default),

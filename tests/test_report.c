@@ -48,7 +48,7 @@ static void siphash_vectors(void **state)
 static void bytes_on_the_wire(void **state)
 {
 	static const uint8_t expected[72] = "\0\0\0\0\0\0\0\0" /* the MAC is checked apart */
-					    "\x5d\x5d\0\1"
+					    "\x5d\x5d\0\2"
 					    "\0\1"
 					    "\3\xe8"
 					    "\1\2\3\4\5\6\7\x8"
@@ -129,12 +129,54 @@ static void keys(void **state)
 	assert_true(report_key_load("/nonexistent/key", &key, &err) < 0);
 }
 
+/* What "sidestep report-key" prints; computed with another SipHash. */
+#define LINE4 "10.0.3.1 66c235e93cf660022b5542f3ace74469\n"
+#define LINE6 "fd00:3::1 7c32b193c88d4364c9821467335b4321\n"
+
+/* Each sender's key is made from the master key and its address. */
+static void senders_keys(void **state)
+{
+	static const char *const bad[] = { "",
+					   DIGITS "\n",
+					   "10.0.3.1\n",
+					   "10.0.3.1 \n",
+					   LINE4 "\n",
+					   LINE4 "10.0.3 " DIGITS "\n",
+					   LINE4 "10.0.3.2 " DIGITS "0\n" };
+	char text[REPORT_KEY_TEXT_LEN], address[ADDRESS_TEXT_LEN], line[128], lines[256] = "";
+	struct report_key *keys = NULL;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(report_keys_load(key_file(LINE4 LINE6, 0600), &keys, &err), 2);
+	for (int i = 0; i < 2; i++) {
+		struct ss_sip_key key = ss_report_key(&vector_key, &keys[i].from);
+
+		assert_memory_equal(&key, &keys[i].key, sizeof(key));
+		snprintf(line, sizeof(line), "%s %s\n", address_format(&keys[i].from, address),
+			 report_key_format(&key, text));
+		strcat(lines, line);
+	}
+	assert_string_equal(lines, LINE4 LINE6);
+	free(keys);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_true(report_keys_load(key_file(bad[i], 0600), &keys, &err) < 0);
+		assert_non_null(
+			strstr(err.text, i < 4 ? "line 1: expected an address and its key"
+					       : "line 2: expected an address and its key"));
+	}
+	assert_true(report_keys_load(key_file(LINE4, 0640), &keys, &err) < 0);
+	assert_non_null(strstr(err.text, "chmod 600"));
+	unlink(key_file("", 0600));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(siphash_vectors),
 		cmocka_unit_test(bytes_on_the_wire),
 		cmocka_unit_test(keys),
+		cmocka_unit_test(senders_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,8 +89,9 @@
 	X(drop_fragment,        "dropped: IP fragment for a service's address")                    \
 	X(fragment_passed,      "IP fragments for a service's address, left to the kernel as configured") \
 	X(report_malformed,     "dropped: a report of another length or layout than stated")       \
-	X(report_forged,        "dropped: a report that was not made with the configured key")     \
+	X(report_forged,        "dropped: a report that was not made with its sender's key")       \
 	X(report_wrong_source,  "dropped: a report from another address than it names")            \
+	X(report_untimely,      "dropped: a report whose time is 60 s or more off the balancer's")     \
 	X(report_old,           "dropped: a report that was not later than the last one")          \
 	X(report_unknown,       "dropped: a report from a host that is no backend of the services it names") \
 	X(error_map,            "BPF map operations that failed")                                  \

@@ -284,15 +284,18 @@ struct ss_lb_reporter {
 
 /* Per backend: the load that its server reported last. */
 struct ss_lb_load {
-	__u64 time; /* of the server, as in struct ss_report; 0: it never reported */
+	__u64 time; /* of the server's last report, as in struct ss_report; 0: it never reported */
 	__u64 fresh_until; /* CLOCK_MONOTONIC_COARSE in ns; from then on it does not count */
 	__u32 open; /* connections */
 	__u32 sent; /* SYNs that were sent there since, by schedulers that go by load */
 };
 
-/* Which UDP packets are reports. */
+#define SS_LB_OWN_ADDRESSES 4096 /* to which reports are taken */
+
+/* Which UDP packets to the balancer's own addresses are reports. */
 struct ss_lb_report_rules {
-	struct ss_sip_key key;
+	struct ss_sip_key key; /* master key: each sender's is made from it */
+	__s64 tai_ahead; /* CLOCK_TAI less CLOCK_REALTIME, in ns */
 	__be16 port; /* 0: none are */
 	__u16 pad[3];
 };
@@ -309,7 +312,7 @@ _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key
 _Static_assert(sizeof(struct ss_lb_health) == 64, "one cache line");
 _Static_assert(sizeof(struct ss_lb_syn_limit) == 64, "one cache line");
 _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden padding");
-_Static_assert(sizeof(struct ss_lb_report_rules) == 24, "ss_lb_report_rules has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_report_rules) == 32, "ss_lb_report_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
 _Static_assert(sizeof(struct ss_lb_flow) == 48, "ss_lb_flow has no hidden padding");

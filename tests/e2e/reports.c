@@ -59,6 +59,22 @@ static int notify_socket(const char *path)
 	return fd;
 }
 
+/* Writes the keys that go with the master key @key for all addresses of @host into the file @name. */
+static void host_keys_write(const char *name, const char *host, const char *key)
+{
+	char keys[256], master[64];
+
+	snprintf(master, sizeof(master), "%s.master", host);
+	key_write(master, key);
+	key_write(name, "");
+	snprintf(keys, sizeof(keys), "%s", config_path(name));
+	must(host,
+	     "for address in $(ip -o address show scope global | sed -E 's#.* inet6? ([^/ "
+	     "]+).*#\\1#'); "
+	     "do sidestep report-key '%s' $address; done >'%s'",
+	     config_path(master), keys);
+}
+
 void reporter_start(struct reporter *reporter, const char *host, const char *key, unsigned interval)
 {
 	char name[64], text[64];
@@ -66,7 +82,7 @@ void reporter_start(struct reporter *reporter, const char *host, const char *key
 
 	reporter->host = host;
 	snprintf(name, sizeof(name), "%s.key", host);
-	key_write(name, key);
+	host_keys_write(name, host, key);
 	snprintf(text, sizeof(text), "%s-report.yaml", host);
 	snprintf(reporter->config, sizeof(reporter->config), "%s", config_path(text));
 	must(NULL,

@@ -15,14 +15,14 @@ struct reporter {
 };
 
 /*
- * From now on the balancer takes in reports made with REPORT_KEY. If @scheduler is not NULL, it is that
+ * From now on the balancer takes in reports made with keys by REPORT_KEY. If @scheduler is not NULL, it is that
  * of the services "many" and "many6". balancer_load() ends both.
  */
 void reports_accept(const char *scheduler);
 /* The same, but it is the configuration @config that gets them. */
 void reports_accept_in(const char *config, const char *scheduler);
 
-/* @host reports every @interval ms, with @key. Returns when the first report is about to be sent. */
+/* @host reports every @interval ms, with keys by the master key @key. Returns when the first report is about to be sent. */
 void reporter_start(struct reporter *reporter, const char *host, const char *key,
 		    unsigned interval);
 void reporter_stop(struct reporter *reporter);
