@@ -92,6 +92,13 @@ static int backend_check_new(const struct service_config *service, const struct 
 				err, -EEXIST,
 				"service %s has a backend of that name, address or QUIC id: %s",
 				service->name, b->name);
+		if (!service_tells_ports(service) &&
+		    ss_addr_equal(&b->address.addr, &edit->address.addr))
+			return error_set(
+				err, -EEXIST,
+				"service %s has backend %s at that address, and its method %s "
+				"does not tell ports; use method rewrite or nat",
+				service->name, b->name, config_methods[service->method]);
 	}
 	return 0;
 }

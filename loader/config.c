@@ -500,6 +500,11 @@ static bool service_wraps(const struct service_config *service)
 	return service->method == SS_METHOD_IPIP || service->method == SS_METHOD_GUE;
 }
 
+bool service_tells_ports(const struct service_config *service)
+{
+	return !service_wraps(service);
+}
+
 const struct ss_addr *service_sent_to(const struct service_config *service)
 {
 	return service->backends_count ? &service->backends[0].address.addr : &service->vip.addr;
@@ -555,6 +560,27 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 	return 0;
 }
 
+/* Two backends at one address: what is wrapped says no port, and would all get to one of them. */
+static int ports_check(const struct place *at, const struct service_config *service)
+{
+	unsigned earlier, later;
+	int ret;
+
+	if (service_tells_ports(service) || !service->backends_count)
+		return 0;
+	ret = duplicate_find(&service->backends[0].address.addr, service->backends_count,
+			     sizeof(service->backends[0]), sizeof(struct ss_addr), &earlier,
+			     &later);
+	if (ret < 0)
+		return fail_memory(at);
+	return ret ? fail_at(AT_KEY(AT_ITEM(at, later), "address"),
+			     "another address, or the service's method: rewrite or nat",
+			     "only the port differs from backends[%u], which method %s does not "
+			     "tell",
+			     earlier, config_methods[service->method])
+		   : 0;
+}
+
 static int backends_convert(const struct place *at, const struct raw_service *raw,
 			    struct service_config *out)
 {
@@ -574,6 +600,8 @@ static int backends_convert(const struct place *at, const struct raw_service *ra
 	ret = UNIQUE_CHECK(at, out->backends, out->backends_count, name, "name");
 	if (!ret)
 		ret = UNIQUE_CHECK(at, out->backends, out->backends_count, address, "address");
+	if (!ret)
+		ret = ports_check(at, out);
 	if (!ret && out->quic_id_len)
 		ret = UNIQUE_CHECK(at, out->backends, out->backends_count, quic_id, "quic_id");
 	return ret;

@@ -155,6 +155,9 @@ void config_free(struct config *c);
 /* May @backend, an address, be that of one more backend of @service, by its IP version? */
 bool service_takes(const struct service_config *service, const struct ss_addr *backend);
 
+/* May two backends of @service have one address and different ports, by its method? */
+bool service_tells_ports(const struct service_config *service);
+
 /* An address of the IP version in which packets of @service leave. */
 const struct ss_addr *service_sent_to(const struct service_config *service);
 

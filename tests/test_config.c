@@ -150,6 +150,29 @@ static void syn_limits(void **state)
 	config_free(c);
 }
 
+/* Methods that say which port a packet is for. */
+static void two_ports_of_one_server(void **state)
+{
+	static const char *const methods[] = { "rewrite", "nat" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char text[256];
+		struct config *c;
+
+		snprintf(text, sizeof(text),
+			 "balancer: {interfaces: [eth0]}\n"
+			 "services:\n  - name: a\n    vip: 10.99.0.1:1\n    method: %s\n    "
+			 "backends:\n"
+			 "    - {name: a, address: 10.0.0.3:1}\n    - {name: b, address: "
+			 "10.0.0.3:2}\n",
+			 methods[i]);
+		c = good(text);
+		assert_int_equal(c->balancer->services[0].backends_count, 2);
+		config_free(c);
+	}
+}
+
 static void suspects_and_slow_start(void **state)
 {
 	struct config *c = good("balancer: {interfaces: [eth0]}\n"
@@ -771,6 +794,21 @@ static const struct {
 	  "  backends:\n  - {name: a, address: 10.0.0.3:1}\n  - {name: b, address: 10.0.0.3:1}\n",
 	  "f:7: services[0].backends[1].address: the same as in backends[0]; expected another "
 	  "address" },
+	{ "two ports of one server, by ipip",
+	  LB WEB
+	  "  method: ipip\n"
+	  "  backends:\n  - {name: a, address: 10.0.0.3:1}\n  - {name: b, address: 10.0.0.4:1}\n"
+	  "  - {name: c, address: 10.0.0.3:2}\n",
+	  "f:9: services[0].backends[2].address: only the port differs from backends[0], which "
+	  "method "
+	  "ipip does not tell; expected another address, or the service's method: rewrite or nat" },
+	{ "two ports of one server, by gue",
+	  LB WEB
+	  "  method: gue\n"
+	  "  backends:\n  - {name: a, address: 10.0.0.3:1}\n  - {name: b, address: 10.0.0.3:2}\n",
+	  "f:8: services[0].backends[1].address: only the port differs from backends[0], which "
+	  "method "
+	  "gue does not tell; expected another address, or the service's method: rewrite or nat" },
 };
 
 /* Parses @text, which must be refused with @error. */
@@ -989,6 +1027,7 @@ int main(void)
 		cmocka_unit_test(reports_of_the_manual),
 		cmocka_unit_test(udp_of_the_manual),
 		cmocka_unit_test(syn_limits),
+		cmocka_unit_test(two_ports_of_one_server),
 		cmocka_unit_test(suspects_and_slow_start),
 		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),

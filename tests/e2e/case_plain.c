@@ -187,6 +187,14 @@ static void plain_backend_later(const struct family *family)
 	config_write("later.yaml", text);
 	must("lb", "sidestep balancer up '%s' && sidestep balancer backend add later s1 '%s'",
 	     config_path("later.yaml"), v6 ? "[fd00:1:3::2]:81" : "10.0.3.2:8081");
+	if (!v6) { /* what is wrapped says no port: the backend could not be told from the first */
+		char said[OUTPUT_LEN];
+
+		assert_int_equal(run("lb", said,
+				     "sidestep balancer backend add later s2 10.0.3.2:8082 2>&1"),
+				 1);
+		assert_non_null(strstr(said, "its method ipip does not tell ports"));
+	}
 	counters_mark();
 	plain_run(talk_new(family, PORT_ONE, echo_client, echo_server));
 	expect_outcome("s1", "server_plain", 1);
