@@ -154,12 +154,17 @@ static int forwarding_check(const struct balancer_config *config, struct error *
 }
 
 static int interfaces_attach(const struct pins *pins, const struct balancer_config *config,
-			     const int *ifindex, struct error *err)
+			     const int *ifindex, void (*warn)(const char *text), struct error *err)
 {
+	struct error notice;
 	int ret = 0;
 
-	for (unsigned i = 0; i < config->interfaces_count && !ret; i++)
-		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], err);
+	for (unsigned i = 0; i < config->interfaces_count && !ret; i++) {
+		ret = xdp_attach(pins, ifindex[i], config->interfaces[i], config->xdp_mode, &notice,
+				 err);
+		if (!ret && notice.text[0])
+			warn(notice.text);
+	}
 	return ret;
 }
 
@@ -203,14 +208,14 @@ static void detach_others(const struct pins *pins)
  */
 static int balancer_apply(const struct pins *pins, bool running,
 			  const struct balancer_config *config, const int *ifindex,
-			  struct error *err)
+			  void (*warn)(const char *text), struct error *err)
 {
-	int ret = running ? interfaces_attach(pins, config, ifindex, err) : 0;
+	int ret = running ? interfaces_attach(pins, config, ifindex, warn, err) : 0;
 
 	if (!ret)
 		ret = maps_apply(pins, config, err);
 	if (!ret && !running)
-		ret = interfaces_attach(pins, config, ifindex, err);
+		ret = interfaces_attach(pins, config, ifindex, warn, err);
 	if (!ret)
 		ret = interfaces_write(pins, config->interfaces, ifindex, config->interfaces_count,
 				       err);
@@ -227,7 +232,7 @@ static void balancer_remove(const struct pins *pins)
 /* Creates what is not there yet, and applies @config. */
 static int balancer_start(const struct pins *pins, enum pins_state state,
 			  const struct balancer_config *config, const int *ifindex,
-			  struct error *err)
+			  void (*warn)(const char *text), struct error *err)
 {
 	int ret = 0;
 
@@ -240,7 +245,7 @@ static int balancer_start(const struct pins *pins, enum pins_state state,
 	if (!ret && state != PINS_OURS)
 		ret = pins_claim(pins, err);
 	if (!ret)
-		ret = balancer_apply(pins, state == PINS_OURS, config, ifindex, err);
+		ret = balancer_apply(pins, state == PINS_OURS, config, ifindex, warn, err);
 	if (!ret && state != PINS_OURS)
 		ret = pins_commit(pins, err);
 	if (ret && state != PINS_OURS)
@@ -248,7 +253,8 @@ static int balancer_start(const struct pins *pins, enum pins_state state,
 	return ret;
 }
 
-int balancer_up(const struct pins *pins, const struct balancer_config *config, struct error *err)
+int balancer_up(const struct pins *pins, const struct balancer_config *config,
+		void (*warn)(const char *text), struct error *err)
 {
 	enum pins_state state = pins_state(pins, err);
 	int *ifindex, ret;
@@ -260,7 +266,7 @@ int balancer_up(const struct pins *pins, const struct balancer_config *config, s
 		return ret;
 	ret = forwarding_check(config, err);
 	if (!ret)
-		ret = balancer_start(pins, state, config, ifindex, err);
+		ret = balancer_start(pins, state, config, ifindex, warn, err);
 	free(ifindex);
 	return ret;
 }

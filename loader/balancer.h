@@ -10,9 +10,11 @@
 
 /*
  * Makes the balancer run as @config says: loads it, or, if it is loaded, applies the difference.
- * When the first start fails, nothing is left. Returns 0 or a negative errno with @err set.
+ * When the first start fails, nothing is left. @warn gets lines about what works, but not as one
+ * would expect. Returns 0 or a negative errno with @err set.
  */
-int balancer_up(const struct pins *pins, const struct balancer_config *config, struct error *err);
+int balancer_up(const struct pins *pins, const struct balancer_config *config,
+		void (*warn)(const char *text), struct error *err);
 
 /*
  * Unloads the balancer. Redirected connections do not need it. One of another network namespace

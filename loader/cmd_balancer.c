@@ -12,11 +12,16 @@
 #include "config.h"
 #include "hex.h"
 
+static void warn(const char *text)
+{
+	fprintf(stderr, "sidestep: warning: %s\n", text);
+}
+
 static int up(const struct pins *pins, const struct config *config, const struct options *options,
 	      struct error *err)
 {
 	(void)options;
-	return balancer_up(pins, config->balancer, err);
+	return balancer_up(pins, config->balancer, warn, err);
 }
 
 int cmd_balancer_up(const struct options *options, char **argv)

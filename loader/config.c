@@ -777,7 +777,8 @@ static int balancer_convert(const struct place *at, const struct raw_balancer *r
 			    struct balancer_config *balancer)
 {
 	static const char *const fragments[] = { "drop", "pass" };
-	unsigned pass = 0;
+	static const char *const modes[] = { "auto", "native", "generic" };
+	unsigned pass = 0, mode = XDP_AUTO;
 	int ret;
 
 	ret = interfaces_convert(AT_KEY(at, "interfaces"), &raw->interfaces, &balancer->interfaces,
@@ -786,6 +787,9 @@ static int balancer_convert(const struct place *at, const struct raw_balancer *r
 		ret = reports_convert(AT_KEY(at, "reports"), raw->reports, &balancer->reports);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "fragments"), raw->fragments, fragments, 2, &pass);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "xdp_mode"), raw->xdp_mode, modes, 3, &mode);
+	balancer->xdp_mode = mode;
 	balancer->pass_fragments = pass;
 	return ret;
 }

@@ -122,9 +122,13 @@ struct syn_limit_config {
 	unsigned prefix6;
 };
 
+/* How the XDP program runs: in the driver, or in the kernel for any driver, which is slower. */
+enum xdp_mode { XDP_AUTO, XDP_NATIVE, XDP_GENERIC };
+
 struct balancer_config {
 	char **interfaces;
 	unsigned interfaces_count;
+	enum xdp_mode xdp_mode; /* key "xdp_mode": auto (default), native, generic */
 	struct reports_config reports;
 	bool pass_fragments; /* key "fragments": drop (default), pass */
 	struct syn_limit_config syn_limit;

@@ -53,6 +53,7 @@ static const struct {
 	{ "balancer.interfaces[]", "the name of a network interface: 1 to 15 bytes" },
 	{ "balancer.source", "a list of addresses, such as [10.0.2.2]" },
 	{ "balancer.source[]", "one of the balancer's own addresses for each IP version" },
+	{ "balancer.xdp_mode", "auto, native or generic" },
 	{ "balancer.reports", "a mapping with the keys port and key" },
 	{ "balancer.reports.port", "a UDP port, 1 to 65535" },
 	{ "balancer.reports.key", "the path of a file" },

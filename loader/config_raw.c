@@ -131,6 +131,7 @@ static const cyaml_schema_field_t syn_limit_keys[] = {
 static const cyaml_schema_field_t balancer_keys[] = {
 	KEY_LIST(struct raw_balancer, interfaces, 0, SS_HOST_INTERFACES),
 	KEY_LIST(struct raw_balancer, source, OPTIONAL, 2),
+	KEY_TEXT(struct raw_balancer, xdp_mode, OPTIONAL_TEXT),
 	KEY_MAPPING(struct raw_balancer, reports, reports_keys),
 	KEY_TEXT(struct raw_balancer, fragments, OPTIONAL_TEXT),
 	KEY_MAPPING(struct raw_balancer, syn_limit, syn_limit_keys),

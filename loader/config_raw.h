@@ -87,6 +87,7 @@ struct raw_syn_limit {
 struct raw_balancer {
 	struct raw_list interfaces;
 	struct raw_list source;
+	char *xdp_mode;
 	struct raw_reports *reports;
 	char *fragments;
 	struct raw_syn_limit *syn_limit;

@@ -6,6 +6,7 @@
 #include <glob.h>
 #include <ifaddrs.h>
 #include <linux/magic.h>
+#include <linux/sockios.h>
 #include <mntent.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -209,6 +210,19 @@ static int interface_index(const char *name, struct error *err)
 		ret = error_set(err, -EOPNOTSUPP, "%s is not an Ethernet interface", name);
 	close(fd);
 	return ret ? ret : index;
+}
+
+int platform_ethtool(const char *name, void *request)
+{
+	struct ifreq ifr = { .ifr_data = request };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ret;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	ret = ioctl(fd, SIOCETHTOOL, &ifr) ? -errno : 0;
+	close(fd);
+	return ret;
 }
 
 int platform_interfaces(char *const *names, unsigned n, int **out, struct error *err)

@@ -67,4 +67,7 @@ int platform_addresses(struct ss_addr **out);
  */
 int platform_lock(const char *pin_dir, unsigned seconds, struct error *err);
 
+/* Has the interface @name fill in @request, a struct of linux/ethtool.h. Returns 0 or a negative errno. */
+int platform_ethtool(const char *name, void *request);
+
 #endif

@@ -8,15 +8,17 @@
 
 #include <stdbool.h>
 
+#include "config.h"
 #include "error.h"
 #include "pins.h"
 
 /*
- * Loads the balancer's program over the pinned maps and attaches it to @ifindex, in the driver if
- * it can, else generic; unless the pins say that it is. Returns 0, or a negative errno with @err
- * set.
+ * Loads the balancer's program over the pinned maps and attaches it to @ifindex by @mode; unless it
+ * is. Where XDP_AUTO had to take generic mode since the driver refused, @notice says so and why, else
+ * it becomes "". Returns 0, or a negative errno with @err set.
  */
-int xdp_attach(const struct pins *pins, int ifindex, const char *interface, struct error *err);
+int xdp_attach(const struct pins *pins, int ifindex, const char *interface, enum xdp_mode mode,
+	       struct error *notice, struct error *err);
 
 /* Interface index of a pin's name; 0 if it is not one of an XDP program. */
 int xdp_attached_ifindex(const char *name);

@@ -462,7 +462,8 @@ static const struct {
 	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies, "
 	  "protocol, address" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
-	  "f:3: balancer.services: unknown key; expected one of interfaces, source, reports, "
+	  "f:3: balancer.services: unknown key; expected one of interfaces, source, xdp_mode, "
+	  "reports, "
 	  "fragments, syn_limit" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, protocol, scheduler, "
@@ -687,6 +688,8 @@ static const struct {
 	  "balancer:\n  interfaces: [a]\n  syn_limit: {rate: 1, prefix6: 129}\n",
 	  "f:3: balancer.syn_limit.prefix6: 129 is out of range; expected a number of bits, 1 to "
 	  "128" },
+	{ "XDP somehow", "balancer:\n  interfaces: [a]\n  xdp_mode: skb\n",
+	  "f:3: balancer.xdp_mode: unknown value 'skb'; expected auto, native or generic" },
 	{ "unknown scheduler", LB WEB "  scheduler: best\n",
 	  "f:5: services[0].scheduler: unknown value 'best'; expected maglev, round-robin, random, "
 	  "source-hash, least-connections, power-of-two" },
