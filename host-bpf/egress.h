@@ -236,6 +236,19 @@ static __always_inline int late_covers(const struct ss_late *entry, const struct
 	       p->tcp->ack_seq == entry->synack;
 }
 
+/*
+ * Is @p, one that @entry is for, the SYN-ACK of a connection without a grant? All that its client sends
+ * comes by the balancer, which may encapsulate it.
+ */
+static __always_inline int is_synack_for_balancer(const struct ss_late *entry,
+						  const struct packet *p)
+{
+	if (!p->tcp->syn)
+		return 0;
+	return entry->half_open == SS_HALF_OPEN_PLAIN || entry->half_open == SS_HALF_OPEN_SYNACK ||
+	       (entry->half_open == SS_HALF_OPEN_FAST && entry->reason);
+}
+
 /* A packet without a full socket, as the shadow map knows it. */
 static __always_inline enum egress_result egress_late(struct __sk_buff *skb, struct packet *p)
 {
@@ -244,7 +257,7 @@ static __always_inline enum egress_result egress_late(struct __sk_buff *skb, str
 
 	if (!entry || !late_covers(entry, p))
 		return EGRESS_PASS;
-	if (entry->half_open == SS_HALF_OPEN_PLAIN && p->tcp->syn && !mss_reduce(skb, p))
+	if (is_synack_for_balancer(entry, p) && !mss_reduce(skb, p))
 		return EGRESS_PASS;
 	count(SS_HOST_late_rewritten);
 	if (entry->role == SS_ROLE_SERVER) {

@@ -79,7 +79,7 @@ static __always_inline enum judgement syn_judged(const struct ss_flow *flow,
 {
 	struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
 
-	if (!entry || entry->half_open < SS_HALF_OPEN_FAST)
+	if (!entry || entry->half_open < SS_HALF_OPEN_FAST || entry->reason)
 		return JUDGED_UNKNOWN;
 	*vip = entry->wire;
 	return JUDGED_GRANT;
@@ -312,13 +312,16 @@ static __always_inline struct ss_conn *server_conn(struct bpf_sock *sk, struct s
 /*
  * TCP Fast Open: the SYN was accepted as a connection, and its SYN-ACK is still to be sent. The
  * callbacks for that are those of the new socket; they have to go when they are not needed any more.
+ * @reason: why there will be no grant, or 0.
  */
-static __noinline void server_fast_open(struct bpf_sock_ops *ctx, struct ss_conn *conn)
+static __noinline void server_fast_open(struct bpf_sock_ops *ctx, struct ss_conn *conn,
+					enum ss_host_counter reason)
 {
 	struct ss_late entry = {};
 
 	entry.wire = conn->wire;
 	entry.addr_csum = conn->addr_csum;
+	entry.reason = reason;
 	entry.role = SS_ROLE_SERVER;
 	entry.half_open = conn->rewrite ? SS_HALF_OPEN_FAST : SS_HALF_OPEN_FAST_STRICT;
 	if (bpf_map_update_elem(&late, &conn->flow, &entry, BPF_ANY))
@@ -401,7 +404,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	if (judged == JUDGED_GRANT && (half_open || !is_strict(&vip)))
 		conn_rewrite(conn, &vip);
 	if (judged == JUDGED_GRANT && ctx->skb_tcp_flags & TCP_FLAG_SYN) {
-		server_fast_open(ctx, conn);
+		server_fast_open(ctx, conn, half_open ? reason : 0);
 		return;
 	}
 	callbacks = conn->counted ? BPF_SOCK_OPS_STATE_CB_FLAG : 0;

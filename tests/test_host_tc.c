@@ -2139,6 +2139,7 @@ struct late_case {
 	enum ss_role role;
 	uint32_t synack; /* half-open: what its SYN-ACK acknowledges */
 	enum ss_half_open half_open;
+	enum ss_host_counter reason;
 };
 
 enum how {
@@ -2153,6 +2154,8 @@ enum how {
 #define LATE_CLIENT4 { CLIENT4, VIP4, LISTEN4, SS_ROLE_CLIENT, 0 }
 #define LATE_CLIENT6 { CLIENT6, VIP6, LISTEN6, SS_ROLE_CLIENT, 0 }
 #define FAST4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 0, SS_HALF_OPEN_FAST }
+#define FAST_PLAIN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 0, SS_HALF_OPEN_FAST, SS_HOST_server_plain }
+#define FAST_PLAIN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0, SS_HALF_OPEN_FAST, SS_HOST_server_plain }
 #define FAST6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 0, SS_HALF_OPEN_FAST }
 #define HALF_OPEN4 { LISTEN4, CLIENT4, VIP4, SS_ROLE_SERVER, 1001, SS_HALF_OPEN_SYNACK }
 #define HALF_OPEN6 { LISTEN6, CLIENT6, VIP6, SS_ROLE_SERVER, 1001, SS_HALF_OPEN_SYNACK }
@@ -2330,8 +2333,12 @@ static const struct egress_row {
 	{ "v6 plain, RST", { SERVER6("RA") }, AS_VIP6("RA"), PLAIN6, LATE },
 	{ "v6 plain, another SYN-ACK", { SERVER6("SA", .ack = 1002) }, AS_IT_WAS, PLAIN6 },
 
-	/* A half-open connection's SYN-ACK without a grant comes from the VIP; nothing else. */
-	{ "half-open, SYN-ACK", { SYNACK4(LINUX) }, GRANTED4(LINUX), HALF_OPEN4, LATE },
+	/* A half-open connection's SYN-ACK without a grant is such a one; nothing else. */
+	{ "half-open, SYN-ACK",
+	  { SYNACK4(MSS_REST("\5\xb4")) },
+	  GRANTED4(MSS_REST("\5\x84")),
+	  HALF_OPEN4,
+	  LATE },
 	{ "half-open, another SYN's", { SERVER4("SA", .ack = 1002) }, AS_IT_WAS, HALF_OPEN4 },
 	{ "half-open, ACK", { SERVER4("A", .ack = 1001) }, AS_IT_WAS, HALF_OPEN4 },
 	{ "half-open, RST", { SERVER4("RA", .ack = 1001) }, AS_IT_WAS, HALF_OPEN4 },
@@ -2340,7 +2347,11 @@ static const struct egress_row {
 	  { SYNACK4(STRICT_GRANT4) },
 	  GRANTED4(CLASSIC_GRANT4),
 	  HALF_OPEN4 },
-	{ "v6 half-open, SYN-ACK", { SYNACK6(LINUX) }, GRANTED6(LINUX), HALF_OPEN6, LATE },
+	{ "v6 half-open, SYN-ACK",
+	  { SYNACK6(MSS_REST("\5\xa0")) },
+	  GRANTED6(MSS_REST("\5\x70")),
+	  HALF_OPEN6,
+	  LATE },
 	{ "v6 half-open, another SYN's", { SERVER6("SA", .ack = 1002) }, AS_IT_WAS, HALF_OPEN6 },
 	{ "v6 half-open, ACK", { SERVER6("A", .ack = 1001) }, AS_IT_WAS, HALF_OPEN6 },
 
@@ -2348,6 +2359,17 @@ static const struct egress_row {
 	{ "Fast Open, SYN-ACK", { SYNACK4(LINUX) }, GRANTED4(LINUX), FAST4, LATE },
 	{ "Fast Open, with a grant", { SYNACK4(STRICT_GRANT4) }, GRANTED4(CLASSIC_GRANT4), FAST4 },
 	{ "Fast Open, RST", { SERVER4("RA") }, AS_VIP4("RA"), FAST4, LATE },
+	{ "Fast Open, no grant, SYN-ACK",
+	  { SYNACK4(MSS_REST("\5\xb4")) },
+	  GRANTED4(MSS_REST("\5\x84")),
+	  FAST_PLAIN4,
+	  LATE },
+	{ "Fast Open, no grant, ACK", { SERVER4("A") }, AS_VIP4("A"), FAST_PLAIN4, LATE },
+	{ "v6 Fast Open, no grant, SYN-ACK",
+	  { SYNACK6(MSS_REST("\5\xa0")) },
+	  GRANTED6(MSS_REST("\5\x70")),
+	  FAST_PLAIN6,
+	  LATE },
 	{ "v6 Fast Open, SYN-ACK", { SYNACK6(LINUX) }, GRANTED6(LINUX), FAST6, LATE },
 };
 
@@ -2366,7 +2388,8 @@ static void late_fill(const struct late_case *c, struct ss_flow *key, struct ss_
 	*value = (struct ss_late){ .wire = endpoint(c->wire),
 				   .role = c->role,
 				   .synack = SS_BE32(c->synack),
-				   .half_open = c->half_open };
+				   .half_open = c->half_open,
+				   .reason = c->reason };
 	old = c->role == SS_ROLE_CLIENT ? key->remote : key->local;
 	value->addr_csum = ss_csum_to32(ss_csum_diff_addr(&old.addr, &value->wire.addr));
 }

@@ -226,3 +226,66 @@ void case_fast_open_closed(const struct family *family)
 	expect_direct(1);
 	fast_open_end();
 }
+
+/* --- a client that does not ask, and a balancer that encapsulates -------------------------------- */
+
+#define UPLOAD (100 * 1024)
+#define PROMPT_MS 1000 /* more would be timeouts: what is full-sized vanished */
+
+static void upload_client(struct talk *talk)
+{
+	int fd = fast_dial(talk);
+	long begin = now_ms();
+
+	pattern_send(fd, 5, UPLOAD);
+	pattern_receive(fd, 6, 1);
+	NEED(now_ms() - begin < PROMPT_MS);
+	close(fd);
+}
+
+/* A client of c1 in the cgroup of s3, which has no programs for it. */
+static void upload_outside(void *arg)
+{
+	netns_enter("c1");
+	upload_client(arg);
+}
+
+static void upload_server(struct talk *talk, int fd)
+{
+	note_syn_data(talk, fd);
+	pattern_receive(fd, 5, UPLOAD);
+	pattern_send(fd, 6, 1);
+}
+
+/* One connection; whether its data came with the SYN. */
+static bool plain_talk(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, NULL, upload_server);
+	bool fast;
+
+	counters_mark();
+	talk_serve(talk);
+	talk->client_pid = child_start("s3", upload_outside, talk);
+	child_join(talk->client_pid);
+	child_join(talk->server_pid);
+	talk->client_pid = talk->server_pid = 0;
+	fast = talk->counts[0];
+	talk_finish(talk);
+	expect_outcome("s1", "server_plain", 1);
+	return fast;
+}
+
+void case_fast_open_plain(const struct family *family)
+{
+	static const char *const methods[] = { "ipip", "gue" };
+
+	fast_open_begin();
+	for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++) {
+		balancer_load_method(methods[i]);
+		must("c1", "ip tcp_metrics flush all");
+		assert_false(plain_talk(family)); /* the control: an ordinary handshake */
+		assert_true(plain_talk(family));
+	}
+	balancer_load();
+	fast_open_end();
+}

@@ -66,6 +66,7 @@
 	X(fast_open_ambiguous, "a SYN with data that two services could mean", ONLY_IPV4)         \
 	X(fast_open_closed, "the server closes before the client has acknowledged anything",      \
 	  ONLY_IPV4)                                                                              \
+	X(fast_open_plain, "TCP Fast Open without host programs, encapsulated", ALL)              \
 	X(mptcp, "Multipath TCP with more addresses of both sides", ONLY_IPV4)                    \
 	X(mptcp_client, "a client alone speaks Multipath TCP", ONLY_IPV4)                         \
 	X(mptcp_server, "a server alone speaks Multipath TCP", ALL)                               \
