@@ -5,8 +5,9 @@
  *
  * Asking those tables for every packet would be most of the cost, so each processor keeps the
  * answer per backend for HOP_FRESH_NS. Frames that leave by XDP do not tell the kernel that a
- * neighbour is in use; therefore one packet every HOP_CONFIRM_NS takes the kernel's way, as does
- * every packet while the neighbour is not resolved. The kernel then confirms or resolves it. A
+ * neighbour is in use. User space has the kernel keep those resolved that it knows of (map neighbours);
+ * toward others one packet every HOP_CONFIRM_NS takes the kernel's way, as does every packet while the
+ * neighbour is not resolved. The kernel then confirms or resolves it. A
  * packet from the balancer's own address does so only if it has to: the kernel would not forward it.
  */
 #ifndef SIDESTEP_LB_FORWARD_H
@@ -98,6 +99,21 @@ static __always_inline int decrement_ttl(struct packet *p)
 	return 1;
 }
 
+/* Does the kernel keep the next hop that @fib names resolved by itself? */
+static __noinline int hop_is_kept(const struct bpf_fib_lookup *fib)
+{
+	struct ss_lb_neighbour key = {};
+
+	if (!fib)
+		return 0;
+	key.ifindex = fib->ifindex;
+	if (fib->family == AF_INET)
+		key.addr = ss_addr_v4(fib->ipv4_dst);
+	else
+		__builtin_memcpy(&key.addr, fib->ipv6_dst, sizeof(key.addr));
+	return bpf_map_lookup_elem(&neighbours, &key) != NULL;
+}
+
 /* Asks the kernel for the way of @p, which is rewritten already, and keeps the answer in @hop. */
 static __noinline enum forward_result hop_lookup(struct xdp_md *ctx, struct packet *p,
 						 struct ss_lb_backend_cpu *hop, __u64 now)
@@ -121,6 +137,8 @@ static __noinline enum forward_result hop_lookup(struct xdp_md *ctx, struct pack
 		__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
 		hop->ifindex = fib.ifindex;
 		hop->fresh_until = now + HOP_FRESH_NS;
+		if (now >= hop->confirm_at && hop_is_kept(&fib))
+			hop->confirm_at = now + HOP_CONFIRM_NS;
 		return FORWARD_TX;
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:

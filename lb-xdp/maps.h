@@ -248,6 +248,15 @@ struct {
 	__type(value, struct ss_lb_rules);
 } rules SEC(".maps");
 
+/* The next hops that the kernel was asked to keep resolved. User space writes, until `down`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SS_LB_BACKENDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ss_lb_neighbour);
+	__type(value, __u8);
+} neighbours SEC(".maps");
+
 /* The report that a processor reads just now. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

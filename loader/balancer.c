@@ -10,6 +10,7 @@
 #include "interfaces.h"
 #include "lb_apply.h"
 #include "lb_limit.h"
+#include "lb_neighbours.h"
 #include "lb_table.h"
 #include "platform.h"
 #include "report.h"
@@ -220,12 +221,15 @@ static int balancer_apply(const struct pins *pins, bool running,
 		ret = interfaces_write(pins, config->interfaces, ifindex, config->interfaces_count,
 				       err);
 	detach_others(pins);
+	if (!ret)
+		lb_neighbours_keep(pins, config->services, config->services_count);
 	return ret;
 }
 
 static void balancer_remove(const struct pins *pins)
 {
 	xdp_detach_others(pins, NULL, 0);
+	lb_neighbours_release(pins);
 	pins_remove(pins);
 }
 
@@ -265,6 +269,8 @@ int balancer_up(const struct pins *pins, const struct balancer_config *config,
 	if (ret)
 		return ret;
 	ret = forwarding_check(config, err);
+	if (!ret)
+		ret = lb_neighbours_check(config->services, config->services_count, err);
 	if (!ret)
 		ret = balancer_start(pins, state, config, ifindex, warn, err);
 	free(ifindex);
@@ -332,6 +338,10 @@ int balancer_change(const struct pins *pins, const char *service,
 	ret = services_change(&now, service, configs, change, arg, err);
 	if (!ret) /* of one that had no backend yet */
 		ret = sources_find(configs, now.count, err);
+	if (!ret)
+		ret = lb_neighbours_check(configs, now.count, err);
+	if (!ret)
+		lb_neighbours_keep(pins, configs, now.count);
 	if (!ret)
 		ret = lb_services_apply(&maps, configs, now.count, err);
 out:

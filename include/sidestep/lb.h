@@ -306,6 +306,13 @@ struct ss_lb_rules {
 	__u32 pad;
 };
 
+/* A next hop toward backends that the kernel keeps resolved. A map key. */
+struct ss_lb_neighbour {
+	struct ss_addr addr;
+	__u32 ifindex;
+};
+
+_Static_assert(sizeof(struct ss_lb_neighbour) == 20, "ss_lb_neighbour is a map key");
 _Static_assert(sizeof(struct ss_lb_rules) == 8, "ss_lb_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_quic_key) == 12, "ss_lb_quic_key is a map key");
 _Static_assert(sizeof(struct ss_lb_reporter) == 40, "ss_lb_reporter is a map key");

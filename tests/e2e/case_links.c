@@ -2,6 +2,7 @@
 /* The balancer's interfaces: what their drivers refuse, and what the kernel around the program does. */
 #include "cases.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "capture.h"
@@ -57,5 +58,59 @@ void case_xdp_modes(const struct family *family)
 	expect_says("lb", 0, "eth0 (generic)", "", "sidestep balancer status");
 	expect_says("lb", 0, "", "", up_by("native"));
 	expect_says("lb", 0, "eth0 (native)", "", "sidestep balancer status");
+	works(family);
+}
+
+/* The kernel forwards nothing, and nobody but sidestep has it resolve the way to the servers. */
+static void filter_begin(bool v6)
+{
+	must("r", "ip addr add %s dev to-lb%s", v6 ? "fd00:1:2::9/128" : "10.0.2.9/32",
+	     v6 ? " nodad" : "");
+	must("lb", "ip route replace %s via %s", v6 ? "fd00:1:3::/64" : "10.0.3.0/24",
+	     v6 ? "fd00:1:2::9" : "10.0.2.9");
+	must("lb",
+	     "nft 'add table inet fw; add chain inet fw f { type filter hook forward priority 0; "
+	     "policy drop; }'");
+}
+
+static void filter_end(bool v6)
+{
+	must("lb", "nft delete table inet fw && ip route del %s",
+	     v6 ? "fd00:1:3::/64 via fd00:1:2::9" : "10.0.3.0/24 via 10.0.2.9");
+	must("r", "ip addr del %s dev to-lb", v6 ? "fd00:1:2::9/128" : "10.0.2.9/32");
+}
+
+void case_next_hop_kept(const struct family *family)
+{
+	bool v6 = family->af == AF_INET6;
+	const char *hop = v6 ? "fd00:1:2::9" : "10.0.2.9";
+
+	balancer_unload();
+	filter_begin(v6);
+	balancer_load();
+	must("lb", "ip neigh show %s dev eth0 | grep -q managed", hop);
+	works(family);
+	assert_int_equal(counted("lb", "stack_forwarded"), 0);
+	balancer_unload();
+	must("lb", "! ip neigh show %s dev eth0 | grep -q managed", hop);
+	filter_end(v6);
+	balancer_load();
+}
+
+/* By nat, a server on the balancer itself would answer its clients past it. */
+void case_backend_itself(const struct family *family)
+{
+	char config[256];
+
+	snprintf(config, sizeof(config),
+		 "balancer:\n  interfaces: [eth0]\nservices:\n"
+		 "  - {name: self, vip: \"%s\", method: nat, backends: [{name: me, address: "
+		 "\"%s\"}]}\n",
+		 family->af == AF_INET6 ? "[fd00:99::1]:86" : "10.99.0.1:86",
+		 family->af == AF_INET6 ? "[fd00:1:2::2]:86" : "10.0.2.2:86");
+	config_write("self.yaml", config);
+	snprintf(config, sizeof(config), "sidestep balancer up '%s' 2>&1",
+		 config_path("self.yaml"));
+	expect_says("lb", 1, "backend me is this machine itself", "nat", config);
 	works(family);
 }
