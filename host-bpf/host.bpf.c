@@ -6,6 +6,7 @@
  *   handshake_client.h   1, 7    the request in the SYN; where the connection goes
  *   handshake_server.h   4, 8    the grant in the SYN-ACK; the connection's state
  *   ingress.h            3       what a balancer did to a SYN is undone
+ *   refuse.h             3       SYNs that no server will take
  *   decap.h, plain.h     3       what a balancer has wrapped, and clients that did not ask
  *   udp.h                3, 9    UDP services
  *   grant.h              5, 6    a strict grant becomes a classic one

@@ -23,6 +23,7 @@
 #include "packet.h"
 #include "plain.h"
 #include "request.h"
+#include "refuse.h"
 #include "reset.h"
 #include "rewrite.h"
 #include "socket.h"
@@ -176,18 +177,49 @@ static __always_inline enum ingress_result syn_send_on(struct __sk_buff *skb, st
 	return INGRESS_NEIGHBOUR;
 }
 
-static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
+/* Has the SYN of @in been here before? From now on it has. */
+static __always_inline int collided_before(const struct arrival *in)
+{
+	__u32 isn = in->isn, *before = bpf_map_lookup_elem(&collided, &in->flow);
+
+	if (before && *before == isn)
+		return 1;
+	if (bpf_map_update_elem(&collided, &in->flow, &isn, BPF_ANY))
+		count(SS_HOST_error_map);
+	return 0;
+}
+
+/*
+ * The SYN @p, for the service in->vip, would get to another one's connection. It is dropped: the
+ * balancer may have another server for the next copy. If it has none, that copy, @retried, comes here
+ * again. Where the balancer's address is the source, it alone knows how to answer. *@from: who refuses.
+ */
+static __always_inline enum ingress_result syn_collides(const struct packet *p,
+							const struct arrival *in,
+							const struct ss_serve *served,
+							__u32 retried, struct ss_endpoint *from)
+{
+	count(SS_HOST_syn_collision);
+	if (!collided_before(in) || !retried || source_differs(p, &in->flow))
+		return INGRESS_DROP;
+	*from = served->strict ? packet_destination(p) : in->vip;
+	return INGRESS_REFUSE;
+}
+
+/* *@from: with INGRESS_REFUSE, where the RST comes from. */
+static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p, struct ss_endpoint *from)
 {
 	struct arrival in = { .flow = { packet_destination(p), packet_source(p) },
 			      .isn = SS_BE32(p->tcp->seq) };
 	const struct ss_serve *served;
 	struct request request = {};
 	enum syn_meets meets;
+	__u32 retried;
 
-	if (!syn_request(skb, p, &in.c)) {
-		plain_again(skb, p);
+	if (!from)
 		return INGRESS_PASS;
-	}
+	if (!syn_request(skb, p, &in.c))
+		return INGRESS_PLAIN;
 	request_read(&in.c, &in.flow.remote, in.flow.local.port, &request);
 	if (syn_is_own(skb, &request, in.isn)) {
 		/* from a balancer that changes sources: it will carry the connection both ways */
@@ -207,11 +239,10 @@ static __noinline int ingress_syn(struct __sk_buff *skb, struct packet *p)
 	if (syn_target(p, &request, &in.c, served, &in.flow))
 		return INGRESS_PASS;
 	in.vip = request.vip;
+	retried = in.c.form & SS_REQUEST_RETRY;
 	meets = syn_meets(skb, &in);
-	if (meets == MEETS_OTHER) {
-		count(SS_HOST_syn_collision);
-		return INGRESS_DROP;
-	}
+	if (meets == MEETS_OTHER)
+		return syn_collides(p, &in, served, retried, from);
 	if (meets == MEETS_OLD_LISTENER) {
 		count(SS_HOST_syn_old_listener);
 		if (source_differs(p, &in.flow)) {
@@ -241,21 +272,23 @@ static __noinline int syn_asks(struct __sk_buff *skb, const struct packet *p)
 
 /* A packet for @service that a balancer had wrapped. */
 static __always_inline enum ingress_result
-ingress_unwrapped(struct __sk_buff *skb, struct packet *p, const struct ss_endpoint *service)
+ingress_unwrapped(struct __sk_buff *skb, struct packet *p, struct ss_endpoint *service)
 {
 	if (p->tcp->syn && syn_asks(skb, p))
-		return ingress_syn(skb, p);
-	return plain_arrives(skb, p, service) ? INGRESS_PASS : INGRESS_DROP;
+		return ingress_syn(skb, p, service);
+	if (plain_arrives(skb, p, service))
+		return INGRESS_PASS;
+	/* the balancer has no other server for a SYN without a request */
+	return p->tcp->syn ? INGRESS_REFUSE : INGRESS_DROP;
 }
 
 /* A packet that is not TCP, unless a balancer has wrapped it. */
-static __always_inline enum ingress_result ingress_other(struct __sk_buff *skb, struct packet *p)
+static __always_inline enum ingress_result ingress_other(struct __sk_buff *skb, struct packet *p,
+							 struct ss_endpoint *service)
 {
-	struct ss_endpoint service = {};
-
-	switch (decapsulate(skb, p, &service)) {
+	switch (decapsulate(skb, p, service)) {
 	case DECAPSULATED_TCP:
-		return ingress_unwrapped(skb, p, &service);
+		return ingress_unwrapped(skb, p, service);
 	case DECAPSULATED_UDP:
 		return INGRESS_PASS;
 	case DECAPSULATED_ICMP:
@@ -270,23 +303,36 @@ static __always_inline enum ingress_result ingress_other(struct __sk_buff *skb, 
 	}
 }
 
-static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
+static __always_inline enum ingress_result ingress_packet(struct __sk_buff *skb, struct packet *p,
+							  struct ss_endpoint *service)
 {
-	struct packet p = {};
 
-	if (!packet_parse(skb, &p))
-		return ingress_other(skb, &p);
-	if (p.tcp->syn)
-		return p.tcp->ack ? ingress_synack(skb, &p) : ingress_syn(skb, &p);
-	if (p.tcp->rst && reset_refuses(skb, &p))
+	if (!packet_parse(skb, p))
+		return ingress_other(skb, p, service);
+	if (p->tcp->syn)
+		return p->tcp->ack ? ingress_synack(skb, p) : ingress_syn(skb, p, service);
+	if (p->tcp->rst && reset_refuses(skb, p))
 		return INGRESS_PASS;
-	if (strict_is_used() && ingress_strict(skb, &p))
+	if (strict_is_used() && ingress_strict(skb, p))
 		return INGRESS_PASS;
-	if (p.tcp->rst) {
-		reset_judge(skb, &p);
-		reset_restore(skb, &p);
+	if (p->tcp->rst) {
+		reset_judge(skb, p);
+		reset_restore(skb, p);
 	}
 	return INGRESS_PASS;
+}
+
+static __always_inline enum ingress_result ingress(struct __sk_buff *skb)
+{
+	struct ss_endpoint service = {};
+	struct packet p = {};
+	enum ingress_result result = ingress_packet(skb, &p, &service);
+
+	if (result == INGRESS_PLAIN)
+		plain_again(skb, &p);
+	if (result == INGRESS_REFUSE)
+		return syn_refuse(skb, &p, &service) ? INGRESS_NEIGHBOUR : INGRESS_DROP;
+	return result;
 }
 
 #endif

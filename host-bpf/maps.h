@@ -62,6 +62,17 @@ struct {
 } plain SEC(".maps");
 
 /*
+ * SYNs that met another service's connection here -> their sequence numbers, to know them when they come
+ * again. Written and read by ingress; the least recently used goes when it is full.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, BLOCKED_MAX);
+	__type(key, struct ss_flow);
+	__type(value, __u32);
+} collided SEC(".maps");
+
+/*
  * Hints, for ICMP errors and RSTs: which connection is sent as this flow of the wire? A slot holds
  * what was written last: when a connection was established, and again when it runs into a timeout,
  * as one does that waits for such an error. Nothing is believed that the connection's socket does

@@ -56,7 +56,7 @@ static __noinline int plain_arrives(struct __sk_buff *skb, const struct packet *
  * before, then it is without a request since answers to that got lost: what a client does last. The next
  * SYN-ACK is to be a plain one, too, from where the SYN went to.
  */
-static __noinline void plain_again(struct __sk_buff *skb, const struct packet *p)
+static __noinline void plain_again(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { packet_destination(p), packet_source(p) };
 	__u32 port = SS_BE16(p->tcp->dest), isn = SS_BE32(p->tcp->seq);

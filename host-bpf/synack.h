@@ -24,6 +24,8 @@ enum ingress_result {
 	INGRESS_PASS,
 	INGRESS_DROP,
 	INGRESS_NEIGHBOUR, /* to the next hop of its new destination */
+	INGRESS_PLAIN, /* a SYN that asks for nothing; otherwise as INGRESS_PASS */
+	INGRESS_REFUSE, /* a SYN: dropped, and answered with a RST */
 };
 
 /*

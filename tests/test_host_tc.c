@@ -46,6 +46,7 @@
 
 #define TC_NEXT ((unsigned)-1)
 #define TC_DROP 2
+#define TC_REDIRECT 7
 
 /* Who is who. LISTEN is where this server's sockets listen, STRANGER no trusted balancer. */
 #define CLIENT4 "10.0.1.2:40000"
@@ -112,10 +113,12 @@ static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 #define FULL_TO(vip, vport) "\xfd\x10\x5d\x52" vip BYTES_CLIENT4 vport PORT_40000
 #define FULL FULL_TO(BYTES_VIP4, PORT_80)
 #define FULL_RETRY "\xfd\x10\x5d\x53" BYTES_VIP4 BYTES_CLIENT4 PORT_80 PORT_40000
+#define STRICT_RETRY "\xfd\x10\x5d\x53" BYTES_STRICT4 BYTES_CLIENT4 PORT_80 PORT_40000
 #define SHORT_TO(vip) "\xfd\x8\x5d\x50" vip
 #define SHORT SHORT_TO(BYTES_VIP4)
 #define REQUEST6_TO(vip) "\xfd\x14\x5d\x54" vip
 #define REQUEST6 REQUEST6_TO(BYTES_VIP6)
+#define REQUEST6_RETRY(vip) "\xfd\x14\x5d\x55" vip
 #define GRANT4(form, address, port) "\xfd\xc\x5d" form address port NO_WPORT
 #define GRANT6(form, address) "\xfd\x14\x5d" form address
 #define STRICT_GRANT4 GRANT4("\x59", BYTES_VIP4, PORT_80)
@@ -898,6 +901,66 @@ static void restored_collision(void **state)
 	assert_int_equal(tc_run(ingress, &in, &out), TC_DROP);
 	watch_expect(&counters, C(syn_collision), "restored");
 	pair_close(&pair);
+	rows_done();
+}
+
+/* The packet @in, of CLIENT, is refused from @src. */
+static void refused_expect(const char *why, const struct packet_buf *in, const char *src,
+			   __u64 moved)
+{
+	const char *client = strchr(src, '[') ? CLIENT6 : CLIENT4;
+	struct packet_buf out;
+	const uint8_t *tcp;
+	uint32_t ack;
+
+	watch_start(&counters);
+	if (tc_run(ingress, in, &out) != TC_REDIRECT)
+		row_failed(why, "not sent back");
+	watch_expect(&counters, moved, why);
+	tcp = out.bytes + out.l4;
+	memcpy(&ack, tcp + 8, sizeof(ack));
+	if (strcmp(packet_src(&out), src) || strcmp(packet_dst(&out), client))
+		row_failed(why, "from %s to %s", packet_src(&out), packet_dst(&out));
+	if (tcp[12] != 0x50 || tcp[13] != 0x14 || ntohl(ack) != 1001 || out.len != out.l4 + 20 ||
+	    !packet_checksum_ok(&out))
+		row_failed(why, "no RST: flags %x, ack %u, %u bytes, checksum %d", tcp[13],
+			   ntohl(ack), out.len, packet_checksum_ok(&out));
+}
+
+/*
+ * The second copy of a SYN that meets another service's connection is refused, by the service or, where
+ * it replies strictly, by the server; a wrapped one without a request at once.
+ */
+static void collisions_refused(void **state)
+{
+	static const struct wrap_spec wrap4 = WRAP4(), wrap6 = WRAP6();
+	static const struct packet_case syns[] = {
+		{ SYN(CLIENT4, LISTEN4, LINUX FULL_RETRY), .spec.seq = 1000 },
+		{ SYN(CLIENT4, LISTEN4, LINUX STRICT_RETRY), .spec.seq = 1000 },
+		{ SYN(CLIENT6, LISTEN6, LINUX REQUEST6_RETRY(BYTES_VIP6)), .spec.seq = 1000 },
+		{ SYN(CLIENT6, LISTEN6, REQUEST6_RETRY(BYTES_STRICT6)), .spec.seq = 1000 },
+		{ SYN(CLIENT4, VIP4, LINUX), .spec.seq = 1000 },
+		{ SYN(CLIENT6, VIP6, LINUX), .spec.seq = 1000 },
+	};
+	static const char *const from[] = { VIP4, LISTEN4, VIP6, LISTEN6, VIP4, VIP6 };
+
+	(void)state;
+	for (size_t i = 0; i < ROWS(syns); i++) {
+		struct pair pair = { strchr(from[i], '[') != NULL, -1, -1, -1 };
+		struct ss_flow flow = { endpoint(pair.ip6 ? LISTEN6 : LISTEN4),
+					endpoint(pair.ip6 ? CLIENT6 : CLIENT4) };
+		struct packet_buf in;
+
+		(void)bpf_map_delete_elem(bpf_map__fd(skel->maps.collided), &flow);
+		packet_case_build(&in, &syns[i]);
+		if (i >= 4)
+			packet_wrap(&in, pair.ip6 ? &wrap6 : &wrap4);
+		established(&pair);
+		if (i < 4)
+			collision_expect("the first copy", &in, COLLIDES);
+		refused_expect(from[i], &in, from[i], C(syn_collision) | C(syn_refused));
+		pair_close(&pair);
+	}
 	rows_done();
 }
 
@@ -2682,11 +2745,17 @@ int main(void)
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),	   cmocka_unit_test(strict_synacks),
-		cmocka_unit_test(strict_packets),  cmocka_unit_test(strict_taken),
-		cmocka_unit_test(icmp_table),	   cmocka_unit_test(icmp_unwrap),
-		cmocka_unit_test(reset_table),	   cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions),	   cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),
+		cmocka_unit_test(strict_synacks),
+		cmocka_unit_test(strict_packets),
+		cmocka_unit_test(strict_taken),
+		cmocka_unit_test(icmp_table),
+		cmocka_unit_test(icmp_unwrap),
+		cmocka_unit_test(reset_table),
+		cmocka_unit_test(restored_collision),
+		cmocka_unit_test(collisions_refused),
+		cmocka_unit_test(collisions),
+		cmocka_unit_test(half_open_collisions),
 		cmocka_unit_test(half_open_plain),
 	};
 	const struct CMUnitTest egress_tests[] = {

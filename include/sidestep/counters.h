@@ -44,6 +44,7 @@
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
 	X(syn_untrusted,          "SYNs whose source differs from the request's, not from a trusted balancer") \
 	X(syn_collision,          "SYNs dropped: a connection of another service has the same addresses and ports") \
+	X(syn_refused,            "SYNs answered with a RST: no other server will get them (included in syn_collision)") \
 	X(wrapped_untrusted,      "packets for a service that were not unwrapped: not from a trusted balancer") \
 	X(wrapped_no_address,     "packets for a service, wrapped in the other IP version: not unwrapped, no address") \
 	X(syn_sent_on,            "SYNs of this host's own that the balancer gave back to it, sent on to another server") \

@@ -47,6 +47,35 @@ void case_collision(const struct family *family)
 	expect_outcome("s1", "server_direct", 1);
 }
 
+/* --- refused ------------------------------------------------------------------------------------ */
+
+#define REFUSED_MS 2500 /* when the SYN has come a second time, after a second */
+
+/* The second VIP, from the port that @fd has, refuses: no other server is there. */
+static void refused_dial(struct talk *talk, int fd)
+{
+	struct talk twin = *talk;
+	long begin = now_ms();
+
+	pattern_send(fd, 1, 1000);
+	pattern_receive(fd, 2, 1000);
+	twin.vip = talk->family->vip2;
+	NEED(tcp_dial(&twin) < 0 && errno == ECONNREFUSED);
+	NEED(now_ms() - begin < REFUSED_MS);
+	echo_client(talk, fd);
+}
+
+/* So an application can dial again at once, and the first connection does not notice. */
+void case_collision_refused(const struct family *family)
+{
+	struct talk *talk = talk_new(family, PORT_ONE, refused_dial, colliding_server);
+
+	talk->source_port = 4247;
+	talk_run(talk);
+	assert_int_equal(counted("s1", "syn_collision"), 2);
+	assert_int_equal(counted("s1", "syn_refused"), 1);
+}
+
 /* --- a direct connection ------------------------------------------------------------------------ */
 
 /* Serves one connection after the other. */

@@ -24,6 +24,7 @@
 	X(names, "names of both ends", ALL)                                                       \
 	X(families, "mapped addresses and dual-stack listeners", ALL)                             \
 	X(collision, "two services, one 4-tuple at the server", ALL)                              \
+	X(collision_refused, "the same, and no other server for the second", ALL)                 \
 	X(collision_direct, "a direct connection with the 4-tuple of a redirected one", ALL)      \
 	X(collision_reverse, "a redirected connection with the 4-tuple of a direct one", ALL)     \
 	X(collision_many, "10000 connections to two services on the same servers", ALL)           \
