@@ -111,7 +111,7 @@ static __noinline enum judgement request_judge(const struct ss_flow *flow, struc
 	if (!served)
 		return JUDGED_REFUSED;
 	*reason = SS_HOST_server_port_mismatch;
-	if (served->listen != flow->local.port)
+	if (!ss_serve_listens(served, flow->local.port))
 		return JUDGED_REFUSED;
 	/* Ingress could not restore it: a grant would go to the balancer, past its translation. */
 	same = ss_endpoint_equal(&request.client, &flow->remote);

@@ -77,7 +77,7 @@ static __always_inline int syn_target(const struct packet *p, const struct reque
 				      struct ss_opt_cursor *c, const struct ss_serve *served,
 				      struct ss_flow *flow)
 {
-	if (!p->is_ip6)
+	if (!p->is_ip6 && !ss_serve_listens(served, flow->local.port))
 		flow->local.port = served->listen;
 	if (ss_endpoint_equal(&request->client, &flow->remote))
 		return 0;

@@ -11,6 +11,7 @@
 
 #define LATE_MAX 65536
 #define RULES_MAX (2 * SS_HOST_RULES) /* for old and new ones, while they are exchanged */
+#define PORTS_MAX (RULES_MAX * (1 + SS_SERVE_ALSO))
 #define BLOCKED_MAX 4096
 #define PLAIN_MAX BLOCKED_MAX
 #define OPEN_MAX 2048
@@ -159,7 +160,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, RULES_MAX);
+	__uint(max_entries, PORTS_MAX);
 	__type(key, struct ss_endpoint);
 	__type(value, __u32); /* in network byte order */
 } serve_ports SEC(".maps");
@@ -178,7 +179,7 @@ struct {
 /* Ports that serving sockets listen on, in host byte order. Configuration. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, RULES_MAX);
+	__uint(max_entries, PORTS_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } listen_ports SEC(".maps");

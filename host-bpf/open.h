@@ -35,7 +35,7 @@ static __noinline void open_add(struct ss_conn *conn)
 		return;
 	vip = conn->wire;
 	served = bpf_map_lookup_elem(&serve, &vip);
-	if (!served || served->listen != conn->flow.local.port)
+	if (!served || !ss_serve_listens(served, conn->flow.local.port))
 		return;
 	open = open_of(conn);
 	if (!open) {

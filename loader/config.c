@@ -312,6 +312,27 @@ static int serve_address_convert(const struct place *at, const char *text, struc
 	return 0;
 }
 
+/* Further ports on which servers of the service listen. */
+static int also_convert(const struct place *at, const struct raw_list *raw, struct serve *out)
+{
+	if (raw->count && (out->vip.protocol || !ss_addr_is_v4(&out->vip.addr)))
+		return fail_at(at, "it for TCP in IPv4 only", "further ports");
+	for (unsigned i = 0; i < raw->count; i++) {
+		unsigned port = 0;
+		int ret = number_convert(AT_ITEM(at, i), raw->item[i], 1, 65535, &port);
+		bool twice = port == out->listen;
+
+		if (ret)
+			return ret;
+		for (unsigned earlier = 0; earlier < i; earlier++)
+			twice |= port == out->also[earlier];
+		if (twice)
+			return fail_at(AT_ITEM(at, i), "another port", "%u a second time", port);
+		out->also[i] = port;
+	}
+	return 0;
+}
+
 static int serve_convert(const struct place *at, const struct raw_serve *raw, struct serve *out)
 {
 	const struct place *listen_at = AT_KEY(at, "listen");
@@ -329,6 +350,9 @@ static int serve_convert(const struct place *at, const struct raw_serve *raw, st
 		return fail_at(listen_at, "the same port: an IPv6 grant has no room for another",
 			       "%u is not the service's port %u", listen, ntohs(out->vip.port));
 	out->listen = listen;
+	ret = also_convert(AT_KEY(at, "listen_also"), &raw->listen_also, out);
+	if (ret)
+		return ret;
 	out->strict = raw->replies && !strcmp(raw->replies, "strict");
 	if (raw->replies && !out->strict && strcmp(raw->replies, "classic"))
 		return fail_at(AT_KEY(at, "replies"), NULL, "unknown value '%.64s'", raw->replies);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <sidestep/addr.h>
+#include <sidestep/host.h>
 #include <sidestep/lb.h>
 
 #include "error.h"
@@ -46,6 +47,7 @@ struct dial {
 struct serve {
 	struct ss_endpoint vip; /* with the key "protocol": tcp (default), udp */
 	uint16_t listen; /* host byte order */
+	uint16_t also[SS_SERVE_ALSO]; /* key "listen_also": further ports; or 0 */
 	bool strict; /* replies: strict */
 	struct ss_addr
 		address; /* key "address": the server's, of the VIP's IP version; 0: not given */

@@ -45,6 +45,7 @@ static const cyaml_schema_value_t schema_text = {
 static const cyaml_schema_field_t serve_keys[] = {
 	KEY_TEXT(struct raw_serve, vip, 0),
 	KEY_TEXT(struct raw_serve, listen, OPTIONAL_TEXT),
+	KEY_LIST(struct raw_serve, listen_also, OPTIONAL, SS_SERVE_ALSO),
 	KEY_TEXT(struct raw_serve, replies, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_serve, protocol, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_serve, address, OPTIONAL_TEXT),

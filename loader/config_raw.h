@@ -19,6 +19,7 @@ struct raw_list {
 struct raw_serve {
 	char *vip;
 	char *listen;
+	struct raw_list listen_also;
 	char *replies;
 	char *protocol;
 	char *address;

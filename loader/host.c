@@ -295,6 +295,22 @@ int host_connections(const struct pins *pins,
 	return file ? 0 : error_set(err, fd, "cannot read the connections: %s", strerror(-fd));
 }
 
+/* Calls @fn for each port of @serve, as if there were no other. */
+static void ports_each(const struct ss_endpoint *vip, const struct ss_serve *serve,
+		       void (*fn)(const struct ss_endpoint *vip, const struct ss_serve *serve,
+				  void *arg),
+		       void *arg)
+{
+	fn(vip, serve, arg);
+	for (unsigned i = 0; i < SS_SERVE_ALSO; i++) {
+		struct ss_serve other = *serve;
+
+		other.listen = serve->also[i];
+		if (other.listen)
+			fn(vip, &other, arg);
+	}
+}
+
 void host_services(const struct pins *pins,
 		   void (*fn)(const struct ss_endpoint *vip, const struct ss_serve *serve,
 			      void *arg),
@@ -308,7 +324,7 @@ void host_services(const struct pins *pins,
 		return;
 	for (; !bpf_map_get_next_key(fd, prev, &key); prev = &key)
 		if (!bpf_map_lookup_elem(fd, &key, &value))
-			fn(&key, &value, arg);
+			ports_each(&key, &value, fn, arg);
 	close(fd);
 }
 

@@ -46,7 +46,10 @@ int host_old_listeners(const struct pins *pins,
 		       void (*fn)(const struct ss_endpoint *local, void *arg), void *arg,
 		       struct error *err);
 
-/* The services that are served, as the kernel's maps have them: calls @fn with each. */
+/*
+ * The services that are served, as the kernel's maps have them: calls @fn with each, and again for each
+ * further port that its servers listen on, as if it were the only one.
+ */
 void host_services(const struct pins *pins,
 		   void (*fn)(const struct ss_endpoint *vip, const struct ss_serve *serve,
 			      void *arg),

@@ -68,6 +68,29 @@ static int dial_add(struct host_rules *rules, const struct pins *pins,
 	return 0;
 }
 
+/* The ports, in host byte order, that servers of @serve listen on, into @ports. Returns how many. */
+static unsigned serve_ports(const struct serve *serve, uint16_t ports[1 + SS_SERVE_ALSO])
+{
+	unsigned n = 0;
+
+	ports[n++] = serve->listen;
+	for (unsigned i = 0; i < SS_SERVE_ALSO; i++)
+		if (serve->also[i])
+			ports[n++] = serve->also[i];
+	return n;
+}
+
+static bool serve_listens(const struct serve *serve, uint16_t port)
+{
+	uint16_t ports[1 + SS_SERVE_ALSO];
+	unsigned n = serve_ports(serve, ports);
+
+	for (unsigned i = 0; i < n; i++)
+		if (ports[i] == port)
+			return true;
+	return false;
+}
+
 /* Does @at, a VIP and a port that is listened on, mean @serve and no other service? */
 static bool serve_is_only(const struct host_config *config, const struct serve *serve,
 			  const struct ss_endpoint *at)
@@ -77,7 +100,7 @@ static bool serve_is_only(const struct host_config *config, const struct serve *
 
 		if (other != serve && !other->vip.protocol &&
 		    ss_addr_equal(&other->vip.addr, &at->addr) &&
-		    (other->vip.port == at->port || SS_BE16(other->listen) == at->port))
+		    (other->vip.port == at->port || serve_listens(other, SS_BE16(at->port))))
 			return false;
 	}
 	return true;
@@ -86,22 +109,27 @@ static bool serve_is_only(const struct host_config *config, const struct serve *
 static int serve_ports_add(struct host_rules *rules, const struct pins *pins,
 			   const struct host_config *config, struct error *err)
 {
-	struct map_change *c = rule_add(rules, pins, "serve_ports", sizeof(struct ss_endpoint),
-					sizeof(__u32), config->serve_count, err);
+	struct map_change *c =
+		rule_add(rules, pins, "serve_ports", sizeof(struct ss_endpoint), sizeof(__u32),
+			 config->serve_count * (1 + SS_SERVE_ALSO), err);
 	unsigned n = 0;
 
 	if (!c)
 		return -EIO;
 	for (unsigned i = 0; i < config->serve_count; i++) {
-		struct ss_endpoint *at = &((struct ss_endpoint *)c->keys)[n];
 		const struct serve *serve = &config->serve[i];
+		uint16_t ports[1 + SS_SERVE_ALSO];
+		unsigned count = serve->vip.protocol ? 0 : serve_ports(serve, ports);
 
-		if (serve->vip.protocol)
-			continue;
-		*at = serve->vip;
-		at->port = SS_BE16(serve->listen);
-		((__u32 *)c->values)[n] = serve_is_only(config, serve, at) ? serve->vip.port : 0;
-		n += at->port != serve->vip.port;
+		for (unsigned k = 0; k < count; k++) {
+			struct ss_endpoint *at = &((struct ss_endpoint *)c->keys)[n];
+
+			*at = serve->vip;
+			at->port = SS_BE16(ports[k]);
+			((__u32 *)c->values)[n] =
+				serve_is_only(config, serve, at) ? serve->vip.port : 0;
+			n += at->port != serve->vip.port;
+		}
 	}
 	c->n = n;
 	return 0;
@@ -111,14 +139,18 @@ static int listen_ports_add(struct host_rules *rules, const struct pins *pins,
 			    const struct host_config *config, struct error *err)
 {
 	struct map_change *c = rule_add(rules, pins, "listen_ports", sizeof(__u32), sizeof(__u32),
-					config->serve_count, err);
+					config->serve_count * (1 + SS_SERVE_ALSO), err);
 	unsigned n = 0;
 
 	if (!c)
 		return -EIO;
-	for (unsigned i = 0; i < config->serve_count; i++)
-		if (!config->serve[i].vip.protocol)
-			((__u32 *)c->keys)[n++] = config->serve[i].listen;
+	for (unsigned i = 0; i < config->serve_count; i++) {
+		uint16_t ports[1 + SS_SERVE_ALSO];
+		unsigned count = serve_ports(&config->serve[i], ports);
+
+		for (unsigned k = 0; k < count && !config->serve[i].vip.protocol; k++)
+			((__u32 *)c->keys)[n++] = ports[k];
+	}
 	c->n = n;
 	return 0;
 }
@@ -137,6 +169,8 @@ static int serve_add(struct host_rules *rules, const struct pins *pins,
 		((struct ss_endpoint *)c->keys)[i] = serve->vip;
 		((struct ss_serve *)c->values)[i] = (struct ss_serve){
 			.listen = SS_BE16(serve->listen),
+			.also = { SS_BE16(serve->also[0]), SS_BE16(serve->also[1]),
+				  SS_BE16(serve->also[2]) },
 			.strict = serve->strict,
 			.address = serve->address,
 		};

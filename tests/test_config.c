@@ -173,6 +173,22 @@ static void two_ports_of_one_server(void **state)
 	}
 }
 
+static void further_ports(void **state)
+{
+	struct config *c =
+		good("host:\n  interfaces: [eth0]\n  serve:\n"
+		     "    - {vip: \"10.99.0.1:80\", listen: 8080, listen_also: [8081, 80]}\n"
+		     "    - {vip: \"10.99.0.1:81\"}\n");
+
+	(void)state;
+	assert_int_equal(c->host->serve[0].listen, 8080);
+	assert_int_equal(c->host->serve[0].also[0], 8081);
+	assert_int_equal(c->host->serve[0].also[1], 80);
+	assert_int_equal(c->host->serve[0].also[2], 0);
+	assert_int_equal(c->host->serve[1].also[0], 0);
+	config_free(c);
+}
+
 static void suspects_and_slow_start(void **state)
 {
 	struct config *c = good("balancer: {interfaces: [eth0]}\n"
@@ -797,6 +813,14 @@ static const struct {
 	  "  backends:\n  - {name: a, address: 10.0.0.3:1}\n  - {name: b, address: 10.0.0.3:1}\n",
 	  "f:7: services[0].backends[1].address: the same as in backends[0]; expected another "
 	  "address" },
+	{ "a port listened on twice",
+	  "host:\n  interfaces: [a]\n  serve:\n"
+	  "    - {vip: \"10.99.0.1:80\", listen: 8080, listen_also: [8081, 8080]}\n",
+	  "f:4: host.serve[0].listen_also[1]: 8080 a second time; expected another port" },
+	{ "further ports for UDP",
+	  "host:\n  interfaces: [a]\n  serve:\n"
+	  "    - {vip: \"10.99.0.1:80\", protocol: udp, listen_also: [8081]}\n",
+	  "f:4: host.serve[0].listen_also: further ports; expected it for TCP in IPv4 only" },
 	{ "two ports of one server, by ipip",
 	  LB WEB
 	  "  method: ipip\n"
@@ -1031,6 +1055,7 @@ int main(void)
 		cmocka_unit_test(udp_of_the_manual),
 		cmocka_unit_test(syn_limits),
 		cmocka_unit_test(two_ports_of_one_server),
+		cmocka_unit_test(further_ports),
 		cmocka_unit_test(suspects_and_slow_start),
 		cmocka_unit_test(every_scheduler),
 		cmocka_unit_test(defaults),

@@ -75,10 +75,11 @@ static const struct serve_row {
 	unsigned listen;
 	bool strict, udp;
 	const char *address; /* for what comes wrapped in the other IP version */
+	unsigned also; /* a further port of it */
 } serve_rows[] = {
-	{ VIP4, 8080, false, false, DIP4 },  { STRICT4, 8080, true },
-	{ VIP6, 80, false, false, DIP6 },    { STRICT6, 80, true },
-	{ ASKED4, 5353, false, true, DIP4 }, { ASKED6, 5353, false, true, DIP6 },
+	{ VIP4, 8080, false, false, DIP4, 8089 }, { STRICT4, 8080, true },
+	{ VIP6, 80, false, false, DIP6 },	  { STRICT6, 80, true },
+	{ ASKED4, 5353, false, true, DIP4 },	  { ASKED6, 5353, false, true, DIP6 },
 };
 static const char *const trusted_rows[] = { "10.0.2.0/24", "fd00:2::/64" };
 
@@ -190,6 +191,11 @@ static const struct ingress_row {
 	  UNTRUSTED },
 	{ "not trusted, and another port", { SYN(STRANGER4, DIP4 ":80", LINUX FULL) }, UNTRUSTED },
 	{ "the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX FULL) }, PORT_RESTORED },
+	{ "another port of the server's", { SYN(CLIENT4, DIP4 ":8089", LINUX FULL) }, UNTOUCHED },
+	{ "another port of the server's, another source",
+	  { SYN(BALANCER4, DIP4 ":8089", LINUX FULL) },
+	  SOURCE_RESTORED },
+	{ "none of the server's ports", { SYN(CLIENT4, DIP4 ":8088", LINUX FULL) }, PORT_RESTORED },
 	{ "port and source, counted once",
 	  { SYN(BALANCER4, DIP4 ":80", LINUX FULL) },
 	  BOTH_RESTORED },
@@ -2650,6 +2656,7 @@ static void configure(void)
 	for (size_t i = 0; i < ROWS(serve_rows); i++) {
 		struct ss_endpoint vip = endpoint(serve_rows[i].vip);
 		struct ss_serve serve = { .listen = htons(serve_rows[i].listen),
+					  .also = { 0, htons(serve_rows[i].also) },
 					  .strict = serve_rows[i].strict };
 
 		if (serve_rows[i].address)

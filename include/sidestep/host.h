@@ -123,14 +123,28 @@ struct ss_strict_end {
 	__u64 at; /* when its entry goes, by the kernel's monotonic clock, in ns */
 };
 
+#define SS_SERVE_ALSO 3 /* further ports at most */
+
 /* A service that this host serves; found by VIP:vport. */
 struct ss_serve {
 	__be16 listen; /* the port of the server's listening socket */
+	__be16 also[SS_SERVE_ALSO]; /* those of others, which balancers can choose as well; or 0 */
 	__u8 strict; /* 1: strict replies */
-	__u8 pad;
+	__u8 pad[3];
 	/* the server's, for what comes wrapped in the other IP version; zeroes: it is not taken */
 	struct ss_addr address;
 };
+
+/* Does a server of @serve listen on @port? */
+static inline int ss_serve_listens(const struct ss_serve *serve, __be16 port)
+{
+	if (!port)
+		return 0;
+	return port == serve->listen || port == serve->also[0] || port == serve->also[1] ||
+	       port == serve->also[2];
+}
+
+_Static_assert(SS_SERVE_ALSO == 3, "ss_serve_listens() looks at all of them");
 
 /* A service, and the port that its server listens on here. */
 struct ss_served_at {
@@ -176,7 +190,7 @@ struct ss_place {
 _Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");
-_Static_assert(sizeof(struct ss_serve) == 20, "ss_serve has no hidden padding");
+_Static_assert(sizeof(struct ss_serve) == 28, "ss_serve has no hidden padding");
 _Static_assert(sizeof(struct ss_served_at) == 24, "ss_served_at is a map key");
 _Static_assert(sizeof(struct ss_late) == 32, "ss_late has no hidden padding");
 _Static_assert(sizeof(struct ss_meta) == 72, "ss_meta has no hidden padding");

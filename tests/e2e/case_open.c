@@ -281,3 +281,29 @@ void case_open_forged(const struct family *family)
 	reporter_stop(&reporter);
 	balancer_load();
 }
+
+/* --- a second port ------------------------------------------------------------------------------ */
+
+/* The backend is a server's second port: redirected clients get there, not to the first, which is closed. */
+void case_open_second_port(const struct family *family)
+{
+	static const char *const methods[] = { "rewrite", "nat" };
+	struct reporter reporter;
+
+	must(NULL, "sed 's/listen: 8081/listen: 8099, listen_also: [8081]/' '%s' >'%s'",
+	     config_path(CONFIG_SERVER), config_path("second.yaml"));
+	host_load("s1", "second.yaml");
+	for (size_t i = 0; i < 2; i++) {
+		balancer_load_method(methods[i]);
+		counters_mark();
+		talk_run(talk_new(family, PORT_ONE, echo_client, echo_server));
+		expect_outcome("s1", "server_direct", 1);
+		expect_outcome("c1", "client_direct", 1);
+	}
+	reports_accept(NULL);
+	reporter_start(&reporter, "s1", REPORT_KEY, 50);
+	expect_reported_soon(family, 0);
+	reporter_stop(&reporter);
+	balancer_load();
+	host_load("s1", CONFIG_SERVER);
+}

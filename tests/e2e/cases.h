@@ -129,6 +129,7 @@
 	X(open_twice, "and while a program runs twice", ALL)                                      \
 	X(open_unaccepted, "and if nobody accepts them", ALL)                                     \
 	X(open_many, "and all of 100000", ONCE)                                                   \
+	X(open_second_port, "a server that listens on a second port", ONLY_IPV4)                  \
 	X(open_reported, "they are reported to the balancer", ALL)                                \
 	X(open_forged, "reports with another key are not believed", ONCE)                         \
 	X(load_skewed, "connections that take very different times", ONCE)                        \
