@@ -157,9 +157,9 @@
 	X(private_mounts, "a command with mounts of its own", ONCE)                               \
 	X(prepared_folders, "folders and locks that somebody else has prepared", ONCE)            \
 	X(usage, "mistakes on the command line", ONCE)                                            \
-	X(xdp_modes, "a driver that refuses XDP, and generic mode", ONCE)                             \
-	X(next_hop_kept, "the balancer's kernel forwards nothing", CLASSIC)                          \
-	X(backend_itself, "a backend that is the balancer itself, by nat", CLASSIC)                \
+	X(xdp_modes, "a driver that refuses XDP, and generic mode", ONCE)                         \
+	X(next_hop_kept, "the balancer's kernel forwards nothing", CLASSIC)                       \
+	X(backend_itself, "a backend that is the balancer itself, by nat", CLASSIC)               \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)
