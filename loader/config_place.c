@@ -37,6 +37,8 @@ static const struct {
 	{ "host.serve[]", "a mapping, such as {vip: \"10.99.0.1:80\", listen: 8080}" },
 	{ "host.serve[].vip", "ADDRESS:PORT, such as 10.99.0.1:80 or \"[fd00:99::1]:80\"" },
 	{ "host.serve[].listen", "a port, 1 to 65535" },
+	{ "host.serve[].listen_also", "a list of up to 3 ports, such as [8081]" },
+	{ "host.serve[].listen_also[]", "a port, 1 to 65535" },
 	{ "host.serve[].replies", "classic or strict" },
 	{ "host.serve[].protocol", "tcp or udp" },
 	{ "host.serve[].address", "one of the server's own addresses, of the VIP's IP version" },

@@ -475,8 +475,8 @@ static const struct {
 	{ "unknown with dots and brackets", HOST "\n  a.b[0].c: a\n",
 	  "f:4: host.a.b[0].c: unknown key; " HOST_KEYS },
 	{ "unknown in serve", HOST "  serve:\n  - vip: 10.9.0.1:80\n    port: 1\n",
-	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, replies, "
-	  "protocol, address" },
+	  "f:5: host.serve[0].port: unknown key; expected one of vip, listen, "
+	  "listen_also, replies, protocol, address" },
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, xdp_mode, "
 	  "reports, "
