@@ -39,9 +39,23 @@ static __always_inline int mac_equal(const __u8 *a, const __u8 *b)
 #define LOOPBACK_IFINDEX 1
 
 /*
- * The interface by which this host reaches @to; 0: not known. The kernel tells where forwarding is on
- * for the interface that is asked about, and for the loopback one it looks up what it does for
- * packets of its own.
+ * Has the application, or the host's policy, a say in where @skb leaves? Its socket is bound to an
+ * interface, or it carries a mark, which the lookup would not heed.
+ */
+static __always_inline int route_is_given(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (skb->mark)
+		return 1;
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	return sk && sk->bound_dev_if;
+}
+
+/*
+ * The interface by which this host reaches @to; 0: not known, or that of the service. The kernel tells
+ * where forwarding is on for the interface that is asked about, and for the loopback one it looks up
+ * what it does for packets of its own.
  */
 static __noinline __u32 route_ifindex(struct __sk_buff *skb, const struct ss_addr *from,
 				      const struct ss_addr *to)
@@ -49,6 +63,8 @@ static __noinline __u32 route_ifindex(struct __sk_buff *skb, const struct ss_add
 	struct bpf_fib_lookup fib = { .ifindex = LOOPBACK_IFINDEX, .l4_protocol = IPPROTO_TCP };
 	long found;
 
+	if (route_is_given(skb))
+		return 0;
 	if (ss_addr_is_v4(to)) {
 		fib.family = AF_INET;
 		fib.ipv4_src = from->w[3];

@@ -157,10 +157,9 @@ void case_next_hop_stale(const struct family *family)
 /* --- interfaces -------------------------------------------------------------------------------- */
 
 /* The service is reached by eth0, the server by eth1 (on the same link, with an address of its own). */
-void case_next_hop_interface(const struct family *family)
+static void interfaces_begin(const struct family *family, const char *blocked_mac)
 {
 	bool v4 = family->af == AF_INET;
-	struct talk *talk;
 
 	must("c1",
 	     "sysctl -qw net.ipv4.conf.lo.forwarding=1 net.ipv6.conf.lo.forwarding=1 && "
@@ -172,11 +171,25 @@ void case_next_hop_interface(const struct family *family)
 	     v4 ? "10.0.21.1" : "fe80::ff:fe00:2101");
 	must("r",
 	     "nft 'add table inet block; add chain inet block f { type filter hook forward "
-	     "priority 0; }; add rule inet block f ether saddr 02:00:00:00:21:02 %s daddr %s drop'",
-	     v4 ? "ip" : "ip6", server_net(family));
+	     "priority 0; }; add rule inet block f ether saddr %s %s daddr %s drop'",
+	     blocked_mac, v4 ? "ip" : "ip6", server_net(family));
 	must(NULL, "sed 's/\\[eth0\\]/[eth0, eth1]/' '%s' >'%s'", config_path(CONFIG_CLIENT),
 	     config_path("two.yaml"));
 	host_load("c1", "two.yaml");
+}
+
+static void interfaces_end(void)
+{
+	must("r", "nft delete table inet block");
+	must("c1", "ip link del eth1 && ip -4 neigh flush dev eth0; ip -6 neigh flush dev eth0; "
+		   "sysctl -qw net.ipv4.conf.lo.forwarding=0 net.ipv6.conf.lo.forwarding=0");
+}
+
+void case_next_hop_interface(const struct family *family)
+{
+	struct talk *talk;
+
+	interfaces_begin(family, "02:00:00:00:21:02");
 	talk = stream_begin(family);
 	stream_goes_on(talk);
 	host_load("c1", CONFIG_CLIENT);
@@ -184,7 +197,47 @@ void case_next_hop_interface(const struct family *family)
 	stream_progress(talk, MOVED);
 	stream_finish(talk);
 	expect_direct(2);
-	must("r", "nft delete table inet block");
-	must("c1", "ip link del eth1 && ip -4 neigh flush dev eth0; ip -6 neigh flush dev eth0; "
-		   "sysctl -qw net.ipv4.conf.lo.forwarding=0 net.ipv6.conf.lo.forwarding=0");
+	interfaces_end();
+}
+
+static void bind_to_device(const struct talk *talk, int fd)
+{
+	(void)talk;
+	NEED(!setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "eth0", sizeof("eth0")));
+}
+
+static void mark(const struct talk *talk, int fd)
+{
+	const int value = 7;
+
+	(void)talk;
+	NEED(!setsockopt(fd, SOL_SOCKET, SO_MARK, &value, sizeof(value)));
+}
+
+static void given_talk(const struct family *family,
+		       void (*prepare)(const struct talk *talk, int fd))
+{
+	struct talk *talk = stream_new(family, MOVED * MB);
+
+	talk->prepare = prepare;
+	talk_start(talk);
+	stream_finish(talk);
+}
+
+/* The same, but the socket is bound to eth0, or its mark says so to the host's rules. */
+void case_next_hop_given(const struct family *family)
+{
+	const char *version = family->af == AF_INET ? "-4" : "-6";
+
+	interfaces_begin(family, "02:00:00:00:21:12");
+	must("c1",
+	     "ip %s rule add fwmark 7 table 77 && "
+	     "ip %s route add default via %s dev eth0 onlink table 77",
+	     version, version, family->af == AF_INET ? "10.0.21.1" : "fd00:1:21::1");
+	given_talk(family, bind_to_device);
+	given_talk(family, mark);
+	expect_direct(2);
+	must("c1", "ip %s rule del fwmark 7 && ip %s route flush table 77", version, version);
+	host_load("c1", CONFIG_CLIENT);
+	interfaces_end();
 }

@@ -39,6 +39,7 @@
 	X(next_hop_mac_same, "the router's MAC address changes", ALL)                             \
 	X(next_hop_stale, "the router's neighbour entry gets stale, and lost", ALL)               \
 	X(next_hop_interface, "service and server are reached by two interfaces", ALL)            \
+	X(next_hop_given, "the same, and the socket is bound to one, or marked", ALL)             \
 	X(self, "a server that dials its own service", ALL)                                       \
 	X(self_only, "the only server of a service dials it", ALL)                                \
 	X(blocked_client_first, "no direct path, the client speaks first", ALL)                   \
