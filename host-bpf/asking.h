@@ -7,6 +7,8 @@
 #ifndef SIDESTEP_HOST_ASKING_H
 #define SIDESTEP_HOST_ASKING_H
 
+#include <sidestep/option.h>
+
 #include "conn.h"
 #include "kernel.h"
 #include "socket.h"
@@ -43,15 +45,44 @@ static __noinline struct ss_conn *conn_awaiting(struct __sk_buff *skb, const str
 	return conn && conn->asked ? conn : NULL;
 }
 
+/* How a connection is found that asks from @local; @tag: of its service, or 0: whatever that is. */
+static __always_inline struct ss_flow asking_key(const struct ss_endpoint *local, __be32 tag)
+{
+	return (struct ss_flow){ .local = *local, .remote.addr.w[0] = tag };
+}
+
+static __always_inline void asking_hint(const struct ss_flow *flow, __be32 tag)
+{
+	struct ss_flow key = asking_key(&flow->local, tag);
+	__u32 slot = ss_wire_slot(&key);
+	struct ss_wire *hint = bpf_map_lookup_elem(&wire_flows, &slot);
+
+	if (!hint)
+		return;
+	hint->wire = key;
+	hint->flow = *flow;
+}
+
+/* The connection @flow asks: its SYN is on its way. */
+static __noinline void asking_remember(const struct ss_flow *flow)
+{
+	if (!flow)
+		return;
+	asking_hint(flow, 0);
+	asking_hint(flow, ss_tag_of(&flow->remote).first);
+}
+
 /*
  * What the socket with the address and port @local may have asked for, by the kernel's flow; NULL if
- * there is no hint. Of several that ask from one port at once, the one that sent its SYN last.
+ * there is no hint. Of several that ask from one port at once, the one of the service with this @tag, or,
+ * without one (0), the one that sent its SYN last.
  */
-static __always_inline const struct ss_flow *asking_recall(const struct ss_endpoint *local)
+static __always_inline const struct ss_flow *asking_recall(const struct ss_endpoint *local,
+							   __be32 tag)
 {
-	struct ss_flow wire = { .local = *local };
+	struct ss_flow key = asking_key(local, tag);
 
-	return wire_recall(&wire);
+	return wire_recall(&key);
 }
 
 #endif

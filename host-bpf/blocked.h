@@ -93,7 +93,7 @@ static __always_inline void path_granted(struct ss_conn *conn, const struct ss_e
 		return;
 	}
 	conn_rewrite(conn, dip);
-	conn_decide(conn, SS_PATH_DIRECT, SS_HOST_client_direct);
+	conn_decide_direct(conn);
 }
 
 /*

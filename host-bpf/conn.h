@@ -74,6 +74,26 @@ static __always_inline void conn_decide(struct ss_conn *conn, enum ss_path path,
 	count(reason);
 }
 
+/*
+ * The same for a client's direct path. It counts as such once a packet has left on it (conn_went_direct()):
+ * what was granted may still not come true.
+ */
+static __always_inline void conn_decide_direct(struct ss_conn *conn)
+{
+	conn->path = SS_PATH_DIRECT;
+	conn->reason = SS_HOST_client_direct;
+}
+
+/* A packet of the client's connection @conn leaves directly. */
+static __always_inline void conn_went_direct(struct ss_conn *conn)
+{
+	if (conn->direct)
+		return;
+	conn->direct = 1;
+	if (conn->reason == SS_HOST_client_direct) /* else it was counted when its path changed */
+		count(SS_HOST_client_direct);
+}
+
 /* Nothing that an earlier connection of the same @flow left may touch the new one's packets. */
 static __always_inline void late_forget(const struct ss_flow *flow)
 {

@@ -12,12 +12,17 @@
 #ifndef SIDESTEP_HOST_EGRESS_H
 #define SIDESTEP_HOST_EGRESS_H
 
-#include <sidestep/encap.h>
 #include <sidestep/option.h>
 
+#include "answers.h"
+#include "arm.h"
+#include "asking.h"
+#include "catch_up.h"
 #include "conn.h"
 #include "grant.h"
+#include "request.h"
 #include "kernel.h"
+#include "mss.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "sockops.h"
@@ -111,73 +116,6 @@ static __always_inline void conn_second_pass(struct ss_conn *conn, const __u8 *m
 										: SS_HOP_OTHER;
 }
 
-/* Is the @end of @p still what the kernel believes, @endpoint? Else it was rewritten before. */
-static __always_inline int packet_has(const struct packet *p, enum rewrite_end end,
-				      const struct ss_endpoint *endpoint)
-{
-	const __be32 *w = endpoint->addr.w, *in;
-
-	if ((end == REWRITE_SOURCE ? p->tcp->source : p->tcp->dest) != endpoint->port)
-		return 0;
-	if (!p->is_ip6)
-		return (end == REWRITE_SOURCE ? p->ip4->saddr : p->ip4->daddr) == w[3];
-	in = end == REWRITE_SOURCE ? p->ip6->saddr.in6_u.u6_addr32 : p->ip6->daddr.in6_u.u6_addr32;
-	return in[0] == w[0] && in[1] == w[1] && in[2] == w[2] && in[3] == w[3];
-}
-
-/* The packet @p, whose TCP header ends at @end, loses its data and gets the sequence number @seq. */
-static __always_inline long ack_make(struct __sk_buff *skb, struct packet *p, __u32 end, __be32 seq)
-{
-	__be16 old = SS_BE16(skb->len - p->l4), len = SS_BE16(end - p->l4), total, was;
-	__be32 before = p->tcp->seq;
-	long err;
-
-	err = bpf_skb_change_tail(skb, end, 0);
-	if (err || !packet_headers(skb, p))
-		return -1;
-	was = p->is_ip6 ? 0 : p->ip4->tot_len;
-	total = p->is_ip6 ? len : SS_BE16(end - L3_OFFSET);
-	err = bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, old, len, BPF_F_PSEUDO_HDR | 2) |
-	      bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, before, seq, sizeof(seq)) |
-	      bpf_skb_store_bytes(skb, p->l4 + __builtin_offsetof(struct tcphdr, seq), &seq,
-				  sizeof(seq), 0);
-	if (p->is_ip6)
-		return err | bpf_skb_store_bytes(skb,
-						 L3_OFFSET + __builtin_offsetof(struct ipv6hdr,
-										payload_len),
-						 &total, sizeof(total), 0);
-	return err |
-	       bpf_l3_csum_replace(skb, L3_OFFSET + __builtin_offsetof(struct iphdr, check), was,
-				   total, sizeof(total)) |
-	       bpf_skb_store_bytes(skb, L3_OFFSET + __builtin_offsetof(struct iphdr, tot_len),
-				   &total, sizeof(total), 0);
-}
-
-/*
- * A connection is back on the balancer path, and sends again what may have got through directly, one
- * segment at a time. The server acknowledges all that it has got, and a filter which has seen but that
- * one segment takes that for invalid. So an ACK goes behind the segment, with the number of what comes
- * next: it claims nothing new, and filters know then how far the client is.
- */
-static __noinline void path_catch_up(struct __sk_buff *skb, struct bpf_sock *sk)
-{
-	struct bpf_tcp_sock *tcp;
-	struct packet p = {};
-	__u32 end, next;
-
-	sk = sk ? bpf_sk_fullsock(sk) : NULL;
-	tcp = sk ? bpf_tcp_sock(sk) : NULL;
-	if (!tcp || !packet_parse(skb, &p))
-		return;
-	next = tcp->snd_nxt;
-	end = p.l4 + p.tcp->doff * 4;
-	if (skb->len <= end || SS_BE32(p.tcp->seq) + (skb->len - end) == next)
-		return;
-	if (bpf_clone_redirect(skb, skb->ifindex, 0) || !packet_parse(skb, &p) ||
-	    ack_make(skb, &p, end, SS_BE32(next)))
-		count(SS_HOST_error_helper);
-}
-
 /* Step 9: a packet of a connection with state. With TCP Fast Open, the SYN-ACK is one of them. */
 static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, struct bpf_sock *sk,
 						      struct ss_conn *conn, __u32 *ifindex)
@@ -186,6 +124,8 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	__u8 mac[ETH_ALEN];
 	struct packet p = {};
 
+	if (conn->request_len && conn->role == SS_ROLE_CLIENT)
+		request_arm(skb, conn);
 	if (!conn->rewrite && conn->catch_up) {
 		conn->catch_up = 0;
 		path_catch_up(skb, sk);
@@ -205,38 +145,11 @@ static __always_inline enum egress_result egress_conn(struct __sk_buff *skb, str
 	}
 	__builtin_memcpy(mac, p.eth->h_dest, ETH_ALEN);
 	rewrite(skb, &p, REWRITE_DESTINATION, &conn->wire, conn->addr_csum);
+	conn_went_direct(conn);
 	result = conn_next_hop(skb, conn, mac);
 	if (conn->hop_ifindex)
 		*ifindex = conn->hop_ifindex;
 	return result;
-}
-
-/* The first option of a SYN-ACK, as Linux writes them. */
-struct mss_option {
-	__u8 kind; /* 2: RFC 9293, section 3.1 */
-	__u8 len;
-	__be16 mss;
-} __attribute__((packed));
-
-/*
- * What the client sends will be wrapped on its way: the SYN-ACK @p asks for packets that leave room
- * for that, in an outer header of either IP version. Returns 1 with @p's pointers renewed, or 0.
- */
-static __always_inline int mss_reduce(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 offset = p->l4 + sizeof(struct tcphdr);
-	struct mss_option option;
-	__be16 mss;
-
-	if (bpf_skb_load_bytes(skb, offset, &option, sizeof(option)) || option.kind != 2 ||
-	    option.len != sizeof(option) || SS_BE16(option.mss) <= SS_ENCAP_MAX)
-		return 1;
-	mss = SS_BE16(SS_BE16(option.mss) - SS_ENCAP_MAX);
-	offset += __builtin_offsetof(struct mss_option, mss);
-	if (bpf_skb_store_bytes(skb, offset, &mss, sizeof(mss), 0) ||
-	    bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, option.mss, mss, sizeof(mss)))
-		count(SS_HOST_error_helper);
-	return packet_headers(skb, p);
 }
 
 /* Is @p one of those that @entry, of its flow, is for? */
@@ -266,13 +179,15 @@ static __always_inline int is_synack_for_balancer(const struct ss_late *entry,
 }
 
 /* A packet without a full socket, as the shadow map knows it. */
-static __always_inline enum egress_result egress_late(struct __sk_buff *skb, struct packet *p)
+static __noinline int egress_late(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_flow flow = { .local = packet_source(p), .remote = packet_destination(p) };
 	struct ss_late *entry = bpf_map_lookup_elem(&late, &flow);
 
-	if (!entry || !late_covers(entry, p))
+	if (!entry || !late_covers(entry, p)) {
+		answers_rewrite(skb, p);
 		return EGRESS_PASS;
+	}
 	if (is_synack_for_balancer(entry, p) && !mss_reduce(skb, p))
 		return EGRESS_PASS;
 	count(SS_HOST_late_rewritten);
@@ -284,20 +199,99 @@ static __always_inline enum egress_result egress_late(struct __sk_buff *skb, str
 	return EGRESS_NEIGHBOUR;
 }
 
+/*
+ * Step 5: a SYN-ACK with a grant. By a service's classic replies the grant's address and the packet's source
+ * change places; a strict one stays as sockops wrote it.
+ */
+static __always_inline void egress_grant(struct __sk_buff *skb, struct packet *p,
+					 const struct grant *grant)
+{
+	const struct ss_endpoint *service =
+		grant_is_short(grant) ? tag_service(grant->tag) : &grant->names;
+	const struct ss_serve *served = service ? bpf_map_lookup_elem(&serve, service) : NULL;
+
+	if (!served || served->strict || !(grant->form & SS_GRANT_STRICT))
+		return;
+	if (p->is_ip6 && p->tcp->source == service->port) /* a classic IPv6 grant has no port */
+		grant_exchange6(skb, p, grant, service);
+	else if (!p->is_ip6 && !grant_is_short(grant))
+		grant_exchange4(skb, p, grant, service);
+}
+
+/*
+ * A SYN-ACK that answers a held request: the connection stays on the balancer path, and its answers have to
+ * come from the service. What the client sends may be encapsulated on its way.
+ */
+static __always_inline void egress_held(struct __sk_buff *skb, struct packet *p,
+					const struct grant *grant)
+{
+	const struct ss_endpoint *service = tag_service(grant->tag);
+	const struct ss_serve *served = service ? bpf_map_lookup_elem(&serve, service) : NULL;
+	struct ss_endpoint source = packet_source(p);
+
+	if (!served || !ss_serve_listens(served, source.port) ||
+	    ss_addr_equal(&source.addr, &service->addr))
+		return;
+	if (!mss_reduce(skb, p))
+		return;
+	rewrite(skb, p, REWRITE_SOURCE, service,
+		ss_csum_to32(ss_csum_diff_addr(&source.addr, &service->addr)));
+}
+
+/*
+ * A RST that answers a SYN-ACK of a backend, for a connection that waits for just that one: ingress would
+ * have taken it in, and the kernel would have found its socket. So ingress does not run.
+ */
+static __noinline void egress_reset(struct __sk_buff *skb, const struct packet *p)
+{
+	struct ss_endpoint local = packet_source(p), remote = packet_destination(p);
+	const struct ss_flow *known = asking_recall(&local, 0);
+	const struct ss_conn *conn;
+	struct ss_flow flow;
+
+	if (!known || p->tcp->ack || !prefix_covers(&backends, &remote.addr))
+		return;
+	flow = *known;
+	conn = conn_awaiting(skb, &flow, SS_BE32(p->tcp->seq));
+	if (conn)
+		link_found_blind(conn->hop_ifindex);
+}
+
+/* Step 5: a SYN-ACK that carries a word of ours. Returns 0 if it does not. */
+static __noinline int egress_synack(struct __sk_buff *skb, struct packet *p)
+{
+	struct grant grant = {};
+
+	if (!grant_at_tail(skb, p, &grant))
+		return 0;
+	if (grant.word == SS_OPT_ARMED)
+		egress_grant(skb, p, &grant);
+	else
+		egress_held(skb, p, &grant);
+	return 1;
+}
+
 /* Step 5 and step 10: a packet without a full socket. */
 static __noinline int egress_stateless(struct __sk_buff *skb)
 {
-	const struct ss_serve *served;
-	struct grant grant = {};
 	struct packet p = {};
 
 	if (!packet_parse(skb, &p))
 		return EGRESS_PASS;
-	if (!p.tcp->syn || !p.tcp->ack || !grant_at_tail(skb, &p, &grant))
-		return egress_late(skb, &p);
-	served = bpf_map_lookup_elem(&serve, &grant.names);
-	if (served && !served->strict && grant.form & SS_GRANT_STRICT)
-		grant_exchange(skb, &p, &grant);
+	if (p.tcp->syn && p.tcp->ack && egress_synack(skb, &p))
+		return EGRESS_PASS;
+	if (p.tcp->rst)
+		egress_reset(skb, &p);
+	return egress_late(skb, &p);
+}
+
+/* A packet of a socket, here or behind this host, that keeps no state of ours. */
+static __noinline int egress_answer(struct __sk_buff *skb)
+{
+	struct packet p = {};
+
+	if (packet_parse(skb, &p))
+		answers_rewrite(skb, &p);
 	return EGRESS_PASS;
 }
 
@@ -314,6 +308,9 @@ static __always_inline enum egress_result egress(struct __sk_buff *skb, __u32 *i
 	struct bpf_sock *sk = skb->sk;
 	struct ss_conn *conn;
 
+	/* forwarded: it may have a socket, but another network namespace's */
+	if (skb->ingress_ifindex)
+		return answers_are_used() ? egress_answer(skb) : EGRESS_PASS;
 	if (sk) {
 		conn = bpf_sk_storage_get(&conns, sk, 0, 0); /* none but full sockets have any */
 		if (conn && conn->role != SS_ROLE_LISTENER)
@@ -322,11 +319,11 @@ static __always_inline enum egress_result egress(struct __sk_buff *skb, __u32 *i
 		if (sk && is_plain_socket(sk)) {
 			if (sk->protocol == IPPROTO_UDP && udp_is_used())
 				udp_answer(skb);
+			else if (answers_are_used())
+				return egress_answer(skb);
 			return EGRESS_PASS;
 		}
 	}
-	if (skb->ingress_ifindex) /* forwarded: not this host's */
-		return EGRESS_PASS;
 	return egress_stateless(skb);
 }
 

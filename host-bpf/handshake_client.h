@@ -14,6 +14,7 @@
 
 #include "blocked.h"
 #include "conn.h"
+#include "link.h"
 #include "sockops.h"
 #include "strict.h"
 
@@ -95,7 +96,8 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 	first.flow = sockops_flow(ctx);
 	if (!is_dialled(&first.flow.remote))
 		return;
-	if (minute_lasts(&plain, &first.flow.remote)) {
+	first.foreign = !is_own_netns(ctx);
+	if (!first.foreign && minute_lasts(&plain, &first.flow.remote)) {
 		first.reason = SS_HOST_client_dialled_plainly;
 		first.plain_first = 1;
 	}
@@ -103,6 +105,11 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 	conn = bpf_sk_storage_get(&conns, sk, &first, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!conn) {
 		count(SS_HOST_client_state_full);
+		return;
+	}
+	if (conn->foreign) {
+		conn->cb_flags = callbacks_on(ctx, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG |
+							   BPF_SOCK_OPS_RTO_CB_FLAG);
 		return;
 	}
 	if (strict_is_full()) {
@@ -123,6 +130,7 @@ static __always_inline void client_connect(struct bpf_sock_ops *ctx)
 static __always_inline void repeat_end(struct bpf_sock_ops *ctx, struct ss_conn *conn)
 {
 	conn->repeat = 0;
+	conn->request_len = 0;
 	callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 }
 
@@ -151,21 +159,25 @@ static __always_inline void client_timeout(struct bpf_sock_ops *ctx)
 /* Reserves room for the longest request that fits. */
 static __always_inline void request_reserve(struct bpf_sock_ops *ctx, struct ss_conn *conn)
 {
-	__u32 len;
+	__u32 len = ss_addr_is_v4(&conn->flow.remote.addr) ? sizeof(struct ss_opt_request4)
+							   : sizeof(struct ss_opt_request6);
 
-	if (!ss_addr_is_v4(&conn->flow.remote.addr)) {
-		len = sizeof(struct ss_opt_addr6);
+	if (bpf_reserve_hdr_opt(ctx, len, 0)) {
+		len = sizeof(struct ss_opt_tagged);
 		if (bpf_reserve_hdr_opt(ctx, len, 0))
 			return;
-	} else {
-		len = sizeof(struct ss_opt_request4);
-		if (bpf_reserve_hdr_opt(ctx, len, 0)) {
-			len = sizeof(struct ss_opt_request4_short);
-			if (bpf_reserve_hdr_opt(ctx, len, 0))
-				return;
-		}
 	}
 	conn->request_len = len;
+}
+
+/*
+ * Is there no reason why @conn's SYN should not name its service? That egress may not arm the request is
+ * none: servers answer held ones from the service's address.
+ */
+static __always_inline int request_is_wanted(const struct ss_conn *conn)
+{
+	return !conn->reason || conn->reason == SS_HOST_client_translated ||
+	       conn->reason == SS_HOST_client_no_ingress;
 }
 
 /*
@@ -186,7 +198,7 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 	if (conn->path == SS_PATH_ASKING) {
 		if (conn->reason == SS_HOST_client_dialled_plainly && conn->syn_retries)
 			conn->reason = 0; /* no answer: what is remembered may not hold */
-		if (request_is_due(conn) && !conn->reason)
+		if (request_is_due(conn) && request_is_wanted(conn))
 			request_reserve(ctx, conn);
 		return;
 	}
@@ -199,49 +211,71 @@ static __always_inline void client_reserve(struct bpf_sock_ops *ctx)
 		request_reserve(ctx, conn);
 }
 
-/* WRITE_HDR_OPT_CB: write the request that room was reserved for. */
+static __always_inline long request_write4(struct bpf_sock_ops *ctx, const struct ss_conn *conn,
+					   __u32 retry)
+{
+	const struct ss_flow *flow = &conn->flow;
+	struct ss_opt_request4 request = {
+		.head = ss_opt_head(SS_OPT_HELD, SS_REQUEST4 | retry),
+		.vip = flow->remote.addr.w[3],
+		.cip = flow->local.addr.w[3],
+		.vport = flow->remote.port,
+		.cport = flow->local.port,
+	};
+
+	if (conn->request_len == sizeof(struct ss_opt_request4))
+		return bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
+	request.head = ss_opt_head(SS_OPT_HELD, SS_REQUEST4_SHORT | retry);
+	return bpf_store_hdr_opt(ctx, &request, sizeof(struct ss_opt_tagged), 0);
+}
+
+static __always_inline long request_write6(struct bpf_sock_ops *ctx, const struct ss_conn *conn,
+					   __u32 retry)
+{
+	const struct ss_flow *flow = &conn->flow;
+	struct ss_opt_request6 request = {
+		.head = ss_opt_head(SS_OPT_HELD, SS_REQUEST6 | retry),
+		.service = ss_tag_of(&flow->remote),
+		.client = ss_tag_of(&flow->local),
+		.vport = flow->remote.port,
+		.cport = flow->local.port,
+	};
+
+	if (conn->request_len == sizeof(struct ss_opt_request6))
+		return bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
+	request.head = ss_opt_head(SS_OPT_HELD, SS_REQUEST6_SHORT | retry);
+	return bpf_store_hdr_opt(ctx, &request, sizeof(struct ss_opt_tagged), 0);
+}
+
+/* WRITE_HDR_OPT_CB: write the request that room was reserved for. It is held: egress arms it (arm.h). */
 static __always_inline void client_write(struct bpf_sock_ops *ctx)
 {
 	struct ss_conn *conn = client_conn(ctx);
-	const struct ss_flow *flow;
 	__u32 retry;
 	long err;
 
 	if (!conn || !conn->request_len)
 		return;
-	flow = &conn->flow;
 	retry = conn->syn_retries & SS_REQUEST_RETRY;
-	if (conn->request_len == sizeof(struct ss_opt_request4)) {
-		struct ss_opt_request4 request = {
-			.head = ss_opt_head(SS_REQUEST4 | retry),
-			.vip = flow->remote.addr.w[3],
-			.cip = flow->local.addr.w[3],
-			.vport = flow->remote.port,
-			.cport = flow->local.port,
-		};
-
-		err = bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
-	} else if (conn->request_len == sizeof(struct ss_opt_request4_short)) {
-		struct ss_opt_request4_short request = {
-			.head = ss_opt_head(SS_REQUEST4_SHORT | retry),
-			.vip = flow->remote.addr.w[3],
-		};
-
-		err = bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
-	} else {
-		struct ss_opt_addr6 request = { .head = ss_opt_head(SS_REQUEST6 | retry) };
-
-		__builtin_memcpy(request.addr, &flow->remote.addr, sizeof(request.addr));
-		err = bpf_store_hdr_opt(ctx, &request, sizeof(request), 0);
-	}
-	if (err) {
+	err = ss_addr_is_v4(&conn->flow.remote.addr) ? request_write4(ctx, conn, retry)
+						     : request_write6(ctx, conn, retry);
+	if (err)
 		count(SS_HOST_error_helper);
-		return;
-	}
-	if (!conn->asked)
-		count(SS_HOST_client_asked);
-	conn->asked = 1;
-	wire_remember(conn);
+}
+
+/* Reads the option of @form and @word in the SYN-ACK that @ctx shows into @opt, of @size. As grant_load(). */
+static __always_inline long grant_option(struct bpf_sock_ops *ctx, __u32 word, __u32 form,
+					 void *opt, __u32 size)
+{
+	struct ss_opt_head head = ss_opt_head(word, form);
+	long len;
+
+	head.len = sizeof(head); /* what to compare: kind and ExID */
+	__builtin_memcpy(opt, &head, sizeof(head));
+	len = bpf_load_hdr_opt(ctx, opt, size, 0);
+	if (len != size)
+		return len < 0 ? len : -1;
+	return 0;
 }
 
 /*
@@ -252,38 +286,78 @@ static __always_inline void client_write(struct bpf_sock_ops *ctx)
 static __always_inline long grant_load(struct bpf_sock_ops *ctx, const struct ss_flow *flow,
 				       __u32 repeat, struct ss_endpoint *out)
 {
-	long len;
+	long err;
 
 	if (ss_addr_is_v4(&flow->remote.addr)) {
-		struct ss_opt_grant4 grant = { .head = ss_opt_head(SS_GRANT4_CLASSIC | repeat) };
+		struct ss_opt_grant4 grant = {};
 
-		grant.head.len = sizeof(grant.head); /* what to compare: kind and ExID */
-		len = bpf_load_hdr_opt(ctx, &grant, sizeof(grant), 0);
-		if (len != sizeof(grant))
-			return len < 0 ? len : -1;
+		err = grant_option(ctx, SS_OPT_ARMED, SS_GRANT4_CLASSIC | repeat, &grant,
+				   sizeof(grant));
 		out->addr = ss_addr_v4(grant.addr);
 		out->port = grant.port;
 	} else {
-		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_CLASSIC | repeat) };
+		struct ss_opt_grant6 grant = {};
 
-		grant.head.len = sizeof(grant.head);
-		len = bpf_load_hdr_opt(ctx, &grant, sizeof(grant), 0);
-		if (len != sizeof(grant))
-			return len < 0 ? len : -1;
+		err = grant_option(ctx, SS_OPT_ARMED, SS_GRANT6_CLASSIC | repeat, &grant,
+				   sizeof(grant));
 		__builtin_memcpy(&out->addr, grant.addr, sizeof(out->addr));
 		out->port = flow->remote.port;
 	}
-	return 0;
+	return err;
+}
+
+/* Is there a short grant, or the answer to a held request, of @word, for what @conn dialled? */
+static __always_inline int tag_load(struct bpf_sock_ops *ctx, const struct ss_conn *conn,
+				    __u32 word, __u32 repeat)
+{
+	struct ss_opt_tagged tagged = {};
+
+	return !grant_option(ctx, word, SS_GRANT_SHORT | repeat, &tagged, sizeof(tagged)) &&
+	       tagged.service == ss_tag_of(&conn->flow.remote).first;
+}
+
+/*
+ * What the SYN-ACK says, with the bit @repeat: as grant_load(). -EALREADY: the request was held. A
+ * short grant is one that ingress has taken in: it has put the server into the state of the connection.
+ */
+static __noinline long answer_load(struct bpf_sock_ops *ctx, const struct ss_conn *conn,
+				   __u32 repeat, struct ss_endpoint *out)
+{
+	long err;
+
+	if (!conn || !out)
+		return -EINVAL;
+	err = grant_load(ctx, &conn->flow, repeat, out);
+	if (err != -ENOMSG)
+		return err;
+	if (conn->strict && tag_load(ctx, conn, SS_OPT_ARMED, repeat)) {
+		*out = conn->wire;
+		return 0;
+	}
+	return tag_load(ctx, conn, SS_OPT_HELD, repeat) ? -EALREADY : -ENOMSG;
+}
+
+/* Why no SYN of @conn was armed. */
+static __always_inline enum ss_host_counter unarmed_reason(const struct ss_conn *conn)
+{
+	if (conn->foreign)
+		return SS_HOST_client_other_netns;
+	if (conn->reason)
+		return conn->reason;
+	return conn->request_len || conn->syn_retries ? SS_HOST_client_unseen
+						      : SS_HOST_client_no_room;
 }
 
 /* Why @conn is not redirected: what came of looking for a grant is @err, or @dip. 0: it is. */
 static __always_inline enum ss_host_counter client_refusal(const struct ss_conn *conn, long err,
 							   const struct ss_endpoint *dip)
 {
-	if ((err || !conn->asked) && conn->reason) /* why it did not ask, or asked no more */
-		return conn->reason;
 	if (!conn->asked)
-		return SS_HOST_client_no_room;
+		return unarmed_reason(conn);
+	if (err == -EALREADY)
+		return SS_HOST_client_held;
+	if (err && conn->reason) /* why it asked no more */
+		return conn->reason;
 	if (err == -ENOMSG)
 		return conn->syn_retries >= REQUEST_SYNS ? SS_HOST_client_gave_up
 							 : SS_HOST_client_no_grant;
@@ -315,16 +389,20 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx)
 
 	if (!conn || conn->path != SS_PATH_ASKING)
 		return;
-	late_forget(&conn->flow);
+	if (!conn->foreign)
+		late_forget(&conn->flow);
+	if (conn->asked && !conn->answered)
+		link_found_blind(conn->hop_ifindex);
+	conn->hop_ifindex = 0;
 	path_begin(conn, ctx->bytes_acked);
-	err = grant_load(ctx, &conn->flow, 0, &dip);
+	err = answer_load(ctx, conn, 0, &dip);
 	if (err == -ENOMSG) {
-		err = grant_load(ctx, &conn->flow, SS_GRANT_REPEAT, &dip);
-		conn->repeat = conn->asked && err != -ENOMSG;
+		err = answer_load(ctx, conn, SS_GRANT_REPEAT, &dip);
+		conn->repeat = err != -ENOMSG;
 	}
-	if (!conn->repeat)
-		callbacks_off(ctx, conn->cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 	reason = client_refusal(conn, err, &dip);
+	if (!conn->repeat)
+		repeat_end(ctx, conn);
 	if (!reason) {
 		client_granted(conn, &dip);
 		return;

@@ -3,8 +3,11 @@
  * The server's side of the handshake: the grant in the SYN-ACK (step 4) and the connection's state
  * once it is established (step 8).
  *
- * The grant is written in the strict form, naming VIP:vport; egress turns it into a classic one.
- * The SYN-ACK callbacks have no socket to keep anything in, so the request is judged anew where
+ * The grant is written in the strict form; egress turns it into a classic one. Only a request that
+ * TC ingress has marked is granted (judged.h). One that is held, or that has no mark, still names the service:
+ * its SYN-ACK carries a word that says so, which lets egress send it as the service's without any state.
+ *
+ * The SYN-ACK callbacks have no socket to keep anything in, so the request is read anew where
  * it is needed, from the SYN that the kernel keeps. Of a SYN that is answered with a SYN cookie it
  * keeps nothing, and neither do we, as it may be one of a flood: the grant asks the client to repeat
  * its request until the server has answered.
@@ -17,6 +20,7 @@
 #include <sidestep/option.h>
 
 #include "conn.h"
+#include "judged.h"
 #include "open.h"
 #include "request.h"
 #include "sockops.h"
@@ -26,6 +30,7 @@ enum judgement {
 	JUDGED_PLAIN, /* no request */
 	JUDGED_UNKNOWN, /* the SYN is not there any more, and nothing repeats its request */
 	JUDGED_GRANT,
+	JUDGED_HELD, /* no grant, but the answers come from the service */
 	JUDGED_REFUSED, /* *reason says why */
 };
 
@@ -45,27 +50,35 @@ static __always_inline int syn_load(struct bpf_sock_ops *ctx, struct saved_syn *
 	return 1;
 }
 
-/*
- * The request in the segment that @ctx shows, into @c, as if there were no other options. Returns
- * 0 if there is none.
- */
-static __always_inline int repeat_load(struct bpf_sock_ops *ctx, int ipv4, struct ss_opt_cursor *c)
+/* Looks for a request of @form and @word in the segment that @ctx shows. Returns its length, or 0. */
+static __always_inline __u32 repeat_load_form(struct bpf_sock_ops *ctx, struct ss_opt_cursor *c,
+					      __u32 word, __u32 form)
 {
-	__u32 forms = ipv4 ? SS_FORMS_REQUEST4 : SS_FORMS_REQUEST6;
+	struct ss_opt_head head = ss_opt_head(word, form);
 	long len;
 
-	for (__u32 form = SS_REQUEST4_SHORT; form <= (SS_REQUEST6 | SS_REQUEST_RETRY); form++) {
-		struct ss_opt_head head = ss_opt_head(form);
+	head.len = sizeof(head); /* what to compare: kind and ExID */
+	__builtin_memcpy(c->opts, &head, sizeof(head));
+	len = bpf_load_hdr_opt(ctx, c->opts, SS_OPT_MAX_LEN, 0);
+	return len > 0 ? len : 0;
+}
 
-		if (!(forms >> form & 1))
-			continue;
-		head.len = sizeof(head); /* what to compare: kind and ExID */
-		__builtin_memcpy(c->opts, &head, sizeof(head));
-		len = bpf_load_hdr_opt(ctx, c->opts, SS_OPT_MAX_LEN, 0);
-		if (len > 0) {
-			c->len = len;
+/*
+ * The request in the segment that @ctx shows, into @c, as if there were no other options. Returns
+ * 0 if there is none. Ingress has made of it what it is: accepted, or held; or it did not pass there.
+ */
+static __noinline int repeat_load(struct bpf_sock_ops *ctx, int ipv4, struct ss_opt_cursor *c)
+{
+	__u32 first = ipv4 ? SS_REQUEST4_SHORT : SS_REQUEST6;
+
+	if (!c)
+		return 0;
+	for (__u32 i = 0; i < 12; i++) {
+		__u32 word = SS_OPT_JUDGED - i / 4 * (SS_OPT_JUDGED - SS_OPT_ARMED);
+
+		c->len = repeat_load_form(ctx, c, word, first + i % 4);
+		if (c->len)
 			return 1;
-		}
 	}
 	return 0;
 }
@@ -79,24 +92,41 @@ static __always_inline enum judgement syn_judged(const struct ss_flow *flow,
 {
 	struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
 
-	if (!entry || entry->half_open < SS_HALF_OPEN_FAST || entry->reason)
+	if (!entry || entry->half_open < SS_HALF_OPEN_FAST)
 		return JUDGED_UNKNOWN;
 	*vip = entry->wire;
-	return JUDGED_GRANT;
+	if (entry->reason == SS_HOST_server_held)
+		return JUDGED_HELD;
+	return entry->reason ? JUDGED_UNKNOWN : JUDGED_GRANT;
+}
+
+/* Why a request that ingress did not accept is not held, but a plain connection's; 0: it is held. */
+static __always_inline enum ss_host_counter held_refusal(const struct ss_flow *flow,
+							 const struct request *request)
+{
+	const struct ss_serve *served = bpf_map_lookup_elem(&serve, &request->vip);
+
+	if (!served)
+		return SS_HOST_server_not_served;
+	if (!ss_serve_listens(served, flow->local.port))
+		return SS_HOST_server_port_mismatch;
+	/* the balancer that changed it will change the answers back: they are its own */
+	if (request->names != CLIENT_SAME && source_is_trusted(&flow->remote.addr))
+		return SS_HOST_server_source_changed;
+	return request->names == CLIENT_OTHER ? SS_HOST_server_source_mismatch : 0;
 }
 
 /*
- * Judges the request in @c by DESIGN section 5; *@vip: the service that it asks for. A function of
+ * Judges the request in @c, of a packet on @flow; *@vip: the service that it asks for. A function of
  * its own: kernel 6.1 has no room for what it needs on the stack of the callers.
  */
 static __noinline enum judgement request_judge(const struct ss_flow *flow, struct ss_opt_cursor *c,
 					       struct ss_endpoint *vip,
 					       enum ss_host_counter *reason)
 {
-	const struct ss_serve *served;
+	const struct ss_endpoint *accepted;
 	struct request request = {};
 	enum ss_opt_result found;
-	int same;
 
 	found = request_find(c, ss_addr_is_v4(&flow->remote.addr));
 	if (found == SS_OPT_ABSENT)
@@ -104,25 +134,21 @@ static __noinline enum judgement request_judge(const struct ss_flow *flow, struc
 	*reason = SS_HOST_server_bad_request;
 	if (found != SS_OPT_FOUND)
 		return JUDGED_REFUSED;
+	if (c->word == SS_OPT_JUDGED) {
+		accepted = judge_service(c, &flow->remote);
+		if (!accepted)
+			return JUDGED_PLAIN;
+		*vip = *accepted;
+		*reason = SS_HOST_server_direct;
+		return JUDGED_GRANT;
+	}
 	request_read(c, &flow->remote, flow->local.port, &request);
 	*vip = request.vip;
-	served = bpf_map_lookup_elem(&serve, vip);
-	*reason = SS_HOST_server_not_served;
-	if (!served)
+	*reason = held_refusal(flow, &request);
+	if (*reason)
 		return JUDGED_REFUSED;
-	*reason = SS_HOST_server_port_mismatch;
-	if (!ss_serve_listens(served, flow->local.port))
-		return JUDGED_REFUSED;
-	/* Ingress could not restore it: a grant would go to the balancer, past its translation. */
-	same = ss_endpoint_equal(&request.client, &flow->remote);
-	*reason = SS_HOST_server_source_changed;
-	if ((!same || !request.names_client) && source_is_trusted(&flow->remote.addr))
-		return JUDGED_REFUSED;
-	*reason = SS_HOST_server_source_mismatch;
-	if (!same)
-		return JUDGED_REFUSED;
-	*reason = SS_HOST_server_direct;
-	return JUDGED_GRANT;
+	*reason = SS_HOST_server_held;
+	return JUDGED_HELD;
 }
 
 /* The same for the SYN that is answered. */
@@ -145,7 +171,7 @@ static __always_inline void server_listen(struct bpf_sock_ops *ctx)
 	struct ss_conn *conn;
 	int on = 1;
 
-	if (!sk || !bpf_map_lookup_elem(&listen_ports, &port))
+	if (!sk || !bpf_map_lookup_elem(&listen_ports, &port) || !is_own_netns(ctx))
 		return;
 	state.flow = sockops_flow(ctx);
 	conn = bpf_sk_storage_get(&conns, sk, &state, BPF_SK_STORAGE_GET_F_CREATE);
@@ -194,50 +220,105 @@ static __always_inline int asks_no_more(const struct ss_flow *flow, const struct
 	       entry->synack == bpf_htonl(bpf_ntohl(syn->tcp.seq) + 1);
 }
 
-/* HDR_OPT_LEN_CB of a SYN-ACK: reserve room for a grant, if there is to be one. */
+/* Has a grant for @vip its own address for the classic form? There is no port in IPv6's. */
+static __always_inline int grant_is_full6(const struct ss_endpoint *vip)
+{
+	const struct ss_serve *served = bpf_map_lookup_elem(&serve, vip);
+
+	return served && !served->strict && served->listen == vip->port;
+}
+
+/* How long the answer to a SYN for @vip would best be, in bytes: a grant, or the word for a held request. */
+static __always_inline __u32 answer_len(enum judgement judged, const struct ss_endpoint *vip)
+{
+	if (judged == JUDGED_HELD)
+		return sizeof(struct ss_opt_tagged);
+	if (ss_addr_is_v4(&vip->addr))
+		return sizeof(struct ss_opt_grant4);
+	return grant_is_full6(vip) ? sizeof(struct ss_opt_grant6) : sizeof(struct ss_opt_tagged);
+}
+
+/*
+ * HDR_OPT_LEN_CB of a SYN-ACK: reserve room for a grant, if there is to be one, or for the word that says
+ * that the request was held.
+ */
 static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
 {
 	struct ss_flow flow = sockops_flow(ctx);
 	enum ss_host_counter reason;
 	struct ss_endpoint vip = {};
 	struct saved_syn syn = {};
+	enum judgement judged;
 	__u32 len;
 
-	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT || asks_no_more(&flow, &syn))
+	judged = syn_judge(ctx, &flow, &syn, &vip, &reason);
+	if ((judged != JUDGED_GRANT && judged != JUDGED_HELD) || !is_own_netns(ctx) ||
+	    asks_no_more(&flow, &syn))
 		return;
-	len = ss_addr_is_v4(&vip.addr) ? sizeof(struct ss_opt_grant4) : sizeof(struct ss_opt_addr6);
-	if (bpf_reserve_hdr_opt(ctx, len, 0))
-		server_half_open(&flow, &syn, &vip, SS_HOST_server_no_room);
+	len = answer_len(judged, &vip);
+	if (!bpf_reserve_hdr_opt(ctx, len, 0))
+		return;
+	if (len == sizeof(struct ss_opt_tagged) ||
+	    bpf_reserve_hdr_opt(ctx, sizeof(struct ss_opt_tagged), 0))
+		server_half_open(&flow, &syn, &vip,
+				 judged == JUDGED_HELD ? SS_HOST_server_held
+						       : SS_HOST_server_no_room);
 }
 
-/* WRITE_HDR_OPT_CB of a SYN-ACK. Comes only if this or another program reserved room. */
+/* Writes the answer in @len bytes or, if there are fewer, the shortest. */
+static __always_inline void answer_write4(struct bpf_sock_ops *ctx, __u32 repeat,
+					  const struct ss_endpoint *vip)
+{
+	struct ss_opt_grant4 grant = {
+		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT4_STRICT | repeat),
+		.addr = vip->addr.w[3],
+		.port = vip->port,
+	};
+	struct ss_opt_tagged tagged = {
+		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT_SHORT | repeat),
+		.service = ss_tag_of(vip).first,
+	};
+
+	if (bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0))
+		(void)bpf_store_hdr_opt(ctx, &tagged, sizeof(tagged), 0);
+}
+
+/* The same, always in the short form; what else was reserved becomes NOPs, and egress may use it. */
+static __always_inline void answer_write_tag(struct bpf_sock_ops *ctx, __u32 word, __u32 repeat,
+					     const struct ss_endpoint *vip)
+{
+	struct ss_opt_tagged tagged = {
+		.head = ss_opt_head(word, SS_GRANT_SHORT | repeat),
+		.service = ss_tag_of(vip).first,
+	};
+
+	(void)bpf_store_hdr_opt(ctx, &tagged, sizeof(tagged), 0);
+}
+
+/*
+ * WRITE_HDR_OPT_CB of a SYN-ACK. Comes only if this or another program reserved room. If there is none,
+ * server_reserve() was told so, and has taken care of it.
+ */
 static __always_inline void server_write(struct bpf_sock_ops *ctx)
 {
 	struct ss_flow flow = sockops_flow(ctx);
 	enum ss_host_counter reason;
 	struct ss_endpoint vip = {};
 	struct saved_syn syn = {};
+	enum judgement judged;
 	__u32 repeat = 0;
 
-	if (syn_judge(ctx, &flow, &syn, &vip, &reason) != JUDGED_GRANT)
+	judged = syn_judge(ctx, &flow, &syn, &vip, &reason);
+	if ((judged != JUDGED_GRANT && judged != JUDGED_HELD) || !is_own_netns(ctx))
 		return;
 	if (ctx->args[0] == BPF_WRITE_HDR_TCP_SYNACK_COOKIE)
 		repeat = SS_GRANT_REPEAT;
-	/* No room: server_reserve() was told so, and has taken care of it. */
-	if (ss_addr_is_v4(&vip.addr)) {
-		struct ss_opt_grant4 grant = {
-			.head = ss_opt_head(SS_GRANT4_STRICT | repeat),
-			.addr = vip.addr.w[3],
-			.port = vip.port,
-		};
-
-		(void)bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0);
-	} else {
-		struct ss_opt_addr6 grant = { .head = ss_opt_head(SS_GRANT6_STRICT | repeat) };
-
-		__builtin_memcpy(grant.addr, &vip.addr, sizeof(grant.addr));
-		(void)bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0);
-	}
+	if (judged == JUDGED_HELD)
+		answer_write_tag(ctx, SS_OPT_HELD, repeat, &vip);
+	else if (ss_addr_is_v4(&vip.addr))
+		answer_write4(ctx, repeat, &vip);
+	else
+		answer_write_tag(ctx, SS_OPT_ARMED, repeat, &vip);
 }
 
 /*
@@ -287,6 +368,16 @@ static __always_inline enum judgement established_judge(struct bpf_sock_ops *ctx
 	if (judged == JUDGED_GRANT)
 		count(SS_HOST_server_cookie_direct);
 	return judged;
+}
+
+/* Packets of a connection that came encapsulated: did its SYN have a request, which was held? */
+static __noinline int syn_was_held(struct bpf_sock_ops *ctx, const struct ss_flow *flow)
+{
+	enum ss_host_counter reason;
+	struct ss_endpoint vip = {};
+	struct saved_syn syn = {};
+
+	return flow && syn_judge(ctx, flow, &syn, &vip, &reason) == JUDGED_HELD;
 }
 
 /*
@@ -382,7 +473,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	struct ss_conn *conn;
 	__u32 callbacks;
 
-	if (!sk)
+	if (!sk || !is_own_netns(ctx))
 		return;
 	half_open = half_open_find(ctx, &flow, &vip, &reason);
 	late_forget(&flow);
@@ -390,6 +481,8 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 	if (conn)
 		callbacks_off(ctx, conn->cb_flags);
 	judged = half_open ? JUDGED_GRANT : established_judge(ctx, &flow, &vip, &reason);
+	if (half_open && reason == SS_HOST_server_plain && syn_was_held(ctx, &flow))
+		reason = SS_HOST_server_held;
 	if (judged == JUDGED_UNKNOWN && conn) /* a listener with state keeps SYNs */
 		count(SS_HOST_cookie_no_request);
 	if (judged == JUDGED_PLAIN || judged == JUDGED_UNKNOWN) {
@@ -401,10 +494,10 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx)
 		return;
 	conn->wire = vip;
 	open_add(conn);
-	if (judged == JUDGED_GRANT && (half_open || !is_strict(&vip)))
+	if (judged == JUDGED_HELD || (judged == JUDGED_GRANT && (half_open || !is_strict(&vip))))
 		conn_rewrite(conn, &vip);
-	if (judged == JUDGED_GRANT && ctx->skb_tcp_flags & TCP_FLAG_SYN) {
-		server_fast_open(ctx, conn, half_open ? reason : 0);
+	if (judged != JUDGED_REFUSED && ctx->skb_tcp_flags & TCP_FLAG_SYN) {
+		server_fast_open(ctx, conn, judged == JUDGED_HELD || half_open ? reason : 0);
 		return;
 	}
 	callbacks = conn->counted ? BPF_SOCK_OPS_STATE_CB_FLAG : 0;

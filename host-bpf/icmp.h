@@ -179,7 +179,7 @@ static __always_inline int icmp_sender(struct __sk_buff *skb, const struct icmp_
 		if (is_sent_as(skb, flow, quoted))
 			return 1;
 	}
-	known = asking_recall(&quoted->local);
+	known = asking_recall(&quoted->local, 0);
 	if (!known)
 		return 0;
 	*flow = *known;

@@ -16,6 +16,8 @@
 #define PLAIN_MAX BLOCKED_MAX
 #define OPEN_MAX 2048
 #define UDP_FLOWS_MAX 65536
+#define ANSWERS_MAX 65536
+#define LINKS_MAX 1024
 #define STRICT_MAX 262144
 #define STRICT_TIME_WAIT_MAX 131072
 #define STRICT_CLOSED_MAX 65536
@@ -146,6 +148,37 @@ struct {
 	__type(value, __u32);
 } udp_used SEC(".maps");
 
+/*
+ * A TCP flow whose socket keeps no state here, as the kernel knows it at this host's address -> the
+ * service that its client dialled. Written by ingress, read by egress; the least recently used goes when it is
+ * full (answers.h).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, ANSWERS_MAX);
+	__type(key, struct ss_flow);
+	__type(value, struct ss_endpoint);
+} answers SEC(".maps");
+
+/* 1 once there was such a flow: until then, no packet is looked up there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} answers_used SEC(".maps");
+
+/*
+ * Interfaces, by index, where TC ingress was found not to run: no SYN that leaves there is armed. Written by
+ * sockops and egress, which find that out; the entry goes when ingress sees a SYN-ACK there.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LINKS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} links_blind SEC(".maps");
+
 /* VIP:vport and protocol -> how this host serves it. Configuration: written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -164,6 +197,17 @@ struct {
 	__type(key, struct ss_endpoint);
 	__type(value, __u32); /* in network byte order */
 } serve_ports SEC(".maps");
+
+/*
+ * Its tag's first word -> a TCP service of this host's. No two have the same (user space sees to that).
+ * Configuration.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, RULES_MAX);
+	__type(key, __be32);
+	__type(value, struct ss_endpoint);
+} serve_tags SEC(".maps");
 
 /*
  * How many connections a service has open, by service and listening port. Written by sockops; an entry
@@ -196,6 +240,7 @@ struct prefix_map {
 struct prefix_map dial SEC(".maps"); /* what a client counts as a service; with ports */
 struct prefix_map backends SEC(".maps"); /* where a grant may point */
 struct prefix_map trusted SEC(".maps"); /* balancers that may change a SYN's source */
+struct prefix_map clients SEC(".maps"); /* whom they may name as the source that it had */
 
 /* The configured interfaces -> their indices when the programs were attached. User space only. */
 struct {

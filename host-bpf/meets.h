@@ -10,6 +10,8 @@
 
 #include <sidestep/option.h>
 
+#include "answers.h"
+#include "judged.h"
 #include "kernel.h"
 #include "maps.h"
 #include "request.h"
@@ -38,7 +40,8 @@ struct tcp_request_sock {
 
 /* What meets a SYN. */
 enum syn_meets {
-	MEETS_OURS, /* a listener that may grant, the same SYN sent again, or nobody */
+	MEETS_OURS, /* a listener that may grant, or the same SYN sent again */
+	MEETS_NOBODY, /* in this network namespace */
 	MEETS_OWN, /* the live connection that it belongs to */
 	MEETS_OLD_LISTENER, /* it listened before the programs were loaded, or is none of theirs */
 	MEETS_OTHER, /* a connection of another service, be it only half open */
@@ -78,6 +81,7 @@ static __always_inline int pending_options(struct tcp_request_sock *req, struct 
  */
 static __noinline int pending_is_own(struct tcp_request_sock *req, struct arrival *in)
 {
+	const struct ss_endpoint *accepted;
 	const struct ss_late *entry;
 	struct request request = {};
 
@@ -85,6 +89,10 @@ static __noinline int pending_is_own(struct tcp_request_sock *req, struct arriva
 		return 0;
 	if (pending_options(req, &in->c) &&
 	    request_at_tail(&in->c, ss_addr_is_v4(&in->flow.local.addr))) {
+		if (in->c.word == SS_OPT_JUDGED) {
+			accepted = judge_service(&in->c, &in->flow.remote);
+			return accepted && ss_endpoint_equal(accepted, &in->vip);
+		}
 		request_read(&in->c, &in->flow.remote, in->flow.local.port, &request);
 		return ss_endpoint_equal(&request.vip, &in->vip);
 	}
@@ -140,7 +148,9 @@ static __always_inline enum syn_meets sock_meets(struct bpf_sock *sk, struct arr
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
 	if (sk->state == TCP_LISTEN)
 		return conn ? MEETS_OURS : MEETS_OLD_LISTENER;
-	return conn && ss_endpoint_equal(&conn->wire, &in->vip) ? MEETS_OWN : MEETS_OTHER;
+	if (!conn) /* of an old listener, say */
+		return answers_are_for(&in->flow, &in->vip) ? MEETS_OWN : MEETS_OTHER;
+	return ss_endpoint_equal(&conn->wire, &in->vip) ? MEETS_OWN : MEETS_OTHER;
 }
 
 /* The same for whatever socket has the addresses and ports of @in. */
@@ -150,7 +160,7 @@ static __always_inline enum syn_meets syn_meets(struct __sk_buff *skb, struct ar
 	enum syn_meets meets;
 
 	if (!sk)
-		return MEETS_OURS;
+		return MEETS_NOBODY;
 	meets = sock_meets(sk, in);
 	bpf_sk_release(sk);
 	return meets;

@@ -28,7 +28,7 @@ static __always_inline void plain_remember(const struct ss_flow *flow,
 }
 
 /*
- * The packet @p came for @service, wrapped, and without a request. Returns 1 if it may go on; 0: it
+ * The packet @p came for @service, wrapped, and without a request that may be granted. Returns 1 if it may go on; 0: it
  * would get to a connection of another service.
  */
 static __noinline int plain_arrives(struct __sk_buff *skb, const struct packet *p,
@@ -45,37 +45,46 @@ static __noinline int plain_arrives(struct __sk_buff *skb, const struct packet *
 		return 0;
 	case MEETS_OWN:
 		return 1;
+	case MEETS_NOBODY:
+	case MEETS_OLD_LISTENER:
+		answers_note(&in.flow, service);
+		return 1;
 	default:
+		if (p->tcp->syn && may_be_forwarded(skb, p->is_ip6))
+			answers_note(&in.flow, service);
 		plain_remember(&in.flow, service, in.isn);
 		return 1;
 	}
 }
 
 /*
- * The SYN @p asks for nothing, and was not wrapped. If it is that of a half-open connection, which asked
+ * A SYN of @flow, with the number @isn, asks for nothing, and was not wrapped. If it is that of a half-open connection, which asked
  * before, then it is without a request since answers to that got lost: what a client does last. The next
  * SYN-ACK is to be a plain one, too, from where the SYN went to.
  */
-static __noinline void plain_again(struct __sk_buff *skb, struct packet *p)
+static __noinline int plain_again(struct __sk_buff *skb, const struct ss_flow *flow, __u32 isn)
 {
-	struct ss_flow flow = { packet_destination(p), packet_source(p) };
-	__u32 port = SS_BE16(p->tcp->dest), isn = SS_BE32(p->tcp->seq);
 	struct tcp_request_sock *req;
 	struct bpf_sock *sk;
 	int again = 0;
+	__u32 port;
 
+	if (!flow)
+		return 0;
+	port = SS_BE16(flow->local.port);
 	if (!bpf_map_lookup_elem(&listen_ports, &port))
-		return;
-	sk = flow_socket(skb, &flow);
+		return 0;
+	sk = flow_socket(skb, flow);
 	if (!sk)
-		return;
+		return 0;
 	if (sk->state == TCP_NEW_SYN_RECV) {
 		req = bpf_skc_to_tcp_request_sock(sk);
 		again = req && req->rcv_isn == isn;
 	}
 	bpf_sk_release(sk);
 	if (again)
-		plain_remember(&flow, &flow.local, isn);
+		plain_remember(flow, &flow->local, isn);
+	return again;
 }
 
 #endif

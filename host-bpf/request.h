@@ -13,11 +13,19 @@
 
 #include "maps.h"
 
+/* Whom a request names as its client, beside its packet's source. */
+enum request_client {
+	CLIENT_SAME, /* that source */
+	CLIENT_OTHER, /* something on the way has changed it */
+	CLIENT_UNNAMED, /* nobody: it is too short */
+};
+
 /* What a request says, together with its packet. */
 struct request {
-	struct ss_endpoint vip; /* the service that was dialled */
-	struct ss_endpoint client; /* who dialled it, as the client knows itself */
-	int names_client; /* 0: the request does not say, and client is the packet's source */
+	struct ss_endpoint vip; /* the service that was dialled; port 0: it cannot be told */
+	struct ss_endpoint
+		client; /* who dialled it, as the client knows itself; IPv6: only if same */
+	enum request_client names;
 };
 
 /* Is the last option of @c's header, @len bytes long, out of c->forms? Then c->off is its place. */
@@ -29,18 +37,17 @@ static __always_inline int option_at_tail(struct ss_opt_cursor *c, __u32 len)
 	if (off > SS_TCP_OPTS_MAX)
 		return 0;
 	c->off = off;
-	return ss_opt_match(c->opts + off, c->forms, &c->form) == SS_OPT_FOUND &&
+	return ss_opt_match(c->opts + off, c->forms, &c->form, &c->word) == SS_OPT_FOUND &&
 	       ss_opt_len(c->form) == len;
 }
 
-/* Is a request the last option of @c's header (opts and len are set)? Then c->off is its place. */
+/* Is there a request where our own kernel writes it: at the end of @c's options (opts and len are set)? */
 static __always_inline int request_at_tail(struct ss_opt_cursor *c, int ipv4)
 {
 	c->forms = ipv4 ? SS_FORMS_REQUEST4 : SS_FORMS_REQUEST6;
-	if (!ipv4)
-		return option_at_tail(c, sizeof(struct ss_opt_addr6));
-	return option_at_tail(c, sizeof(struct ss_opt_request4)) ||
-	       option_at_tail(c, sizeof(struct ss_opt_request4_short));
+	return option_at_tail(c, ipv4 ? sizeof(struct ss_opt_request4)
+				      : sizeof(struct ss_opt_request6)) ||
+	       option_at_tail(c, sizeof(struct ss_opt_tagged));
 }
 
 /*
@@ -58,43 +65,78 @@ static __always_inline enum ss_opt_result request_find(struct ss_opt_cursor *c, 
 	return c->result;
 }
 
-/*
- * Reads the request that request_find() found. What the short forms leave out is as in the packet:
- * @source and @dport. If a balancer changed the port, the one that was dialled follows from it; 0 if
- * it does not.
- */
-static __always_inline void request_read(const struct ss_opt_cursor *c,
-					 const struct ss_endpoint *source, __be16 dport,
-					 struct request *out)
+/* The service of this host whose tag begins with @first; NULL if there is none. */
+static __always_inline const struct ss_endpoint *tag_service(__be32 first)
 {
-	__u32 off = c->off, *vport;
-	const __u8 *opt;
+	return bpf_map_lookup_elem(&serve_tags, &first);
+}
 
-	barrier_var(off);
-	if (off > SS_TCP_OPTS_MAX)
-		return;
-	opt = c->opts + off;
-	out->client = *source;
-	out->vip.port = dport;
-	if ((c->form & ~SS_REQUEST_RETRY) == SS_REQUEST6) {
-		const struct ss_opt_addr6 *request = (const void *)opt;
+static __always_inline void request_read4(const struct ss_opt_cursor *c, const __u8 *opt,
+					  const struct ss_endpoint *source, struct request *out)
+{
+	const struct ss_opt_request4 *full = (const void *)opt;
+	__u32 *vport;
 
-		__builtin_memcpy(&out->vip.addr, request->addr, sizeof(out->vip.addr));
-		return;
-	}
-	out->vip.addr = ss_addr_v4(((const struct ss_opt_request4_short *)opt)->vip);
+	out->vip.addr = ss_addr_v4(full->vip);
 	if ((c->form & ~SS_REQUEST_RETRY) == SS_REQUEST4) {
-		const struct ss_opt_request4 *request = (const void *)opt;
-
-		out->vip.port = request->vport;
-		out->client.addr = ss_addr_v4(request->cip);
-		out->client.port = request->cport;
-		out->names_client = 1;
+		out->vip.port = full->vport;
+		out->client.addr = ss_addr_v4(full->cip);
+		out->client.port = full->cport;
+		out->names = ss_endpoint_equal(&out->client, source) ? CLIENT_SAME : CLIENT_OTHER;
 		return;
 	}
 	vport = bpf_map_lookup_elem(&serve_ports, &out->vip);
 	if (vport)
 		out->vip.port = *vport;
+}
+
+static __always_inline void request_read6(const struct ss_opt_cursor *c, const __u8 *opt,
+					  const struct ss_endpoint *source, struct request *out)
+{
+	const struct ss_opt_request6 *full = (const void *)opt;
+	const struct ss_endpoint *vip = tag_service(full->service.first);
+	struct ss_tag tag;
+
+	out->vip.port = 0;
+	if (!vip)
+		return;
+	out->vip = *vip;
+	if ((c->form & ~SS_REQUEST_RETRY) != SS_REQUEST6)
+		return;
+	tag = ss_tag_of(vip);
+	if (!ss_tag_equal(&tag, &full->service) || full->vport != vip->port)
+		out->vip.port = 0;
+	tag = ss_tag_of(source);
+	out->names = ss_tag_equal(&tag, &full->client) && full->cport == source->port
+			     ? CLIENT_SAME
+			     : CLIENT_OTHER;
+}
+
+/*
+ * Reads the request that request_find() found. What the short forms leave out is as in the packet:
+ * @source and @dport. If a balancer changed the port, the one that was dialled follows from it; 0 if
+ * it does not. IPv6: 0 if the service is none of this host's. A global function: the verifier looks at it
+ * once, and its cases do not multiply what comes behind it.
+ */
+__noinline int request_read(const struct ss_opt_cursor *c, const struct ss_endpoint *source,
+			    __be16 dport, struct request *out)
+{
+	__u32 off;
+
+	if (!c || !source || !out)
+		return -1;
+	off = c->off;
+	barrier_var(off);
+	if (off > SS_TCP_OPTS_MAX)
+		return -1;
+	out->client = *source;
+	out->names = CLIENT_UNNAMED;
+	out->vip.port = dport;
+	if ((c->form & ~1) < SS_REQUEST6)
+		request_read4(c, c->opts + off, source, out);
+	else
+		request_read6(c, c->opts + off, source, out);
+	return 0;
 }
 
 /*

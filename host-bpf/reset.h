@@ -90,7 +90,7 @@ static __noinline void reset_restore(struct __sk_buff *skb, struct packet *p)
 static __noinline int reset_refuses(struct __sk_buff *skb, struct packet *p)
 {
 	struct ss_endpoint local = packet_destination(p), server = packet_source(p);
-	const struct ss_flow *known = asking_recall(&local);
+	const struct ss_flow *known = asking_recall(&local, 0);
 	struct ss_flow flow;
 
 	if (!known || !p->tcp->ack || !prefix_covers(&backends, &server.addr))

@@ -8,6 +8,10 @@
 
 #include <sidestep/addr.h>
 
+#include "kernel.h"
+
+#define PACKET_HOST 0 /* linux/if_packet.h */
+
 /* A socket of any state, or a listener that @flow would reach; to be released. NULL: none. */
 static __always_inline struct bpf_sock *flow_socket(struct __sk_buff *skb,
 						    const struct ss_flow *flow)
@@ -29,6 +33,20 @@ static __always_inline struct bpf_sock *flow_socket(struct __sk_buff *skb,
 		len = sizeof(tuple.ipv6);
 	}
 	return bpf_skc_lookup_tcp(skb, &tuple, len, BPF_F_CURRENT_NETNS, 0);
+}
+
+/*
+ * May the packet be meant for somebody behind this host, whose sockets are not seen here? The frame
+ * is another's (a bridge's, a macvlan's), or the host forwards what comes in by the interface: to
+ * a container, say, whose address translation is still to come.
+ */
+static __noinline int may_be_forwarded(struct __sk_buff *skb, int is_ip6)
+{
+	struct bpf_fib_lookup fib = { .family = is_ip6 ? AF_INET6 : AF_INET,
+				      .ifindex = skb->ifindex };
+
+	return skb->pkt_type != PACKET_HOST ||
+	       bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <sidestep/addr.h>
 
 #include "kernel.h"
+#include "maps.h"
 
 #define TCP_FLAG_SYN 0x02
 #define TCP_FLAG_ACK 0x10
@@ -51,6 +52,18 @@ static __always_inline struct ss_flow sockops_flow(struct bpf_sock_ops *ctx)
 	flow.local.port = bpf_htons(CTX_READ(ctx, local_port));
 	flow.remote.port = bpf_htons(bpf_ntohl(CTX_READ(ctx, remote_port)));
 	return flow;
+}
+
+/*
+ * Is the socket of @ctx in the network namespace that the programs were loaded for? sockops runs for every
+ * namespace's sockets in its cgroup, and addresses mean something in their own namespace only.
+ */
+static __always_inline int is_own_netns(struct bpf_sock_ops *ctx)
+{
+	__u32 zero = 0;
+	const struct ss_meta *own = bpf_map_lookup_elem(&meta, &zero);
+
+	return !own || !own->netns_cookie || own->netns_cookie == bpf_get_netns_cookie(ctx);
 }
 
 /* Switches callbacks @flags on for this socket; returns those that were off. */

@@ -16,17 +16,11 @@
 #include "conn.h"
 #include "grant.h"
 #include "kernel.h"
+#include "link.h"
 #include "packet.h"
 #include "socket.h"
 #include "strict.h"
-
-enum ingress_result {
-	INGRESS_PASS,
-	INGRESS_DROP,
-	INGRESS_NEIGHBOUR, /* to the next hop of its new destination */
-	INGRESS_PLAIN, /* a SYN that asks for nothing; otherwise as INGRESS_PASS */
-	INGRESS_REFUSE, /* a SYN: dropped, and answered with a RST */
-};
+#include "syn.h"
 
 /*
  * Has a socket of this host sent the SYN that a SYN-ACK of @flow answers? Listeners send none. Where
@@ -45,6 +39,8 @@ static __always_inline int synack_is_awaited(struct __sk_buff *skb, const struct
 	awaited = sk->state != TCP_LISTEN;
 	conn = bpf_sk_storage_get(&conns, sk, 0, 0);
 	tcp = conn ? bpf_tcp_sock(sk) : NULL;
+	if (conn && conn->path == SS_PATH_ASKING)
+		conn->answered = 1;
 	if (conn && tcp)
 		path_synack(conn, tcp, seq, ack);
 	bpf_sk_release(sk);
@@ -71,6 +67,7 @@ static __always_inline enum synack_owner strict_accept(struct __sk_buff *skb,
 
 	if (!conn)
 		return SYNACK_OF_NONE;
+	conn->answered = 1;
 	if (!prefix_covers(&backends, &wire->remote.addr))
 		conn->reason = SS_HOST_client_out_of_range;
 	else if (strict_learn(conn, &wire->remote))
@@ -98,22 +95,64 @@ static __always_inline int is_dialled_plainly(struct __sk_buff *skb, const struc
 }
 
 /*
+ * The service that @grant, in a packet on the flow @wire, is for: as it names it, or, a short one, as the
+ * socket that asked knows it. NULL: not known.
+ */
+static __always_inline const struct ss_endpoint *grant_service(const struct grant *grant,
+							       const struct ss_flow *wire)
+{
+	const struct ss_flow *asking;
+
+	if (!grant_is_short(grant))
+		return &grant->names;
+	asking = asking_recall(&wire->local, grant->tag);
+	if (!asking) /* another connection has taken the hint's slot; there are two */
+		asking = asking_recall(&wire->local, 0);
+	if (!asking || ss_tag_of(&asking->remote).first != grant->tag)
+		return NULL;
+	return &asking->remote;
+}
+
+/*
+ * The strict grant in @p, if there is one. Returns the service that it is for, else NULL. The answer to a
+ * held request is none: it comes from the service, or is of no use.
+ */
+static __always_inline const struct ss_endpoint *synack_grant(struct __sk_buff *skb,
+							      const struct packet *p,
+							      const struct ss_flow *wire,
+							      struct grant *grant)
+{
+	if (!grant_at_tail(skb, p, grant) &&
+	    !(grant_walk(skb, p, grant) && grant_read(skb, p, grant)))
+		return NULL;
+	if (!(grant->form & SS_GRANT_STRICT) || grant->word != SS_OPT_ARMED)
+		return NULL;
+	return grant_service(grant, wire);
+}
+
+/*
  * A SYN-ACK with a strict grant gives way to a classic one, if somebody waits for it. Others on a
- * flow that is known already, as those that come again, get the service's address only. @flow is
- * as on the wire, and brought up to date.
+ * flow that is known already, as those that come again, get the service's address only; as does one with
+ * a short grant, which has no room for more (client_established() finds the server in the state of its
+ * connection). @flow is as on the wire, and brought up to date.
  */
 static __noinline int synack_exchange(struct __sk_buff *skb, struct packet *p, struct ss_flow *flow)
 {
 	__u32 ack_seq = SS_BE32(p->tcp->ack_seq);
 	enum synack_owner owner = SYNACK_OF_NONE;
+	struct ss_endpoint service = {};
+	const struct ss_endpoint *found;
 	struct grant grant = {};
 
-	if ((grant_at_tail(skb, p, &grant) ||
-	     (grant_walk(skb, p, &grant) && grant_read(skb, p, &grant))) &&
-	    grant.form & SS_GRANT_STRICT)
-		owner = strict_accept(skb, flow, &grant.names, ack_seq);
-	if (owner == SYNACK_OF_CONN) {
-		grant_exchange(skb, p, &grant);
+	found = synack_grant(skb, p, flow, &grant);
+	if (found) {
+		service = *found;
+		owner = strict_accept(skb, flow, &service, ack_seq);
+	}
+	if (owner == SYNACK_OF_CONN && !grant_is_short(&grant)) {
+		grant_exchange4(skb, p, &grant, &service);
+	} else if (owner == SYNACK_OF_CONN) {
+		strict_translate(skb, p, flow);
 	} else if (owner == SYNACK_OF_NONE && strict_is_used()) {
 		if (is_dialled_plainly(skb, flow, ack_seq))
 			(void)bpf_map_delete_elem(&strict_flows, flow);
@@ -131,7 +170,7 @@ static __noinline int synack_judge(struct __sk_buff *skb, const struct ss_flow *
 
 	if (synack_is_awaited(skb, flow, seq, ack) || !prefix_covers(&backends, &flow->remote.addr))
 		return INGRESS_PASS;
-	known = asking_recall(&flow->local);
+	known = asking_recall(&flow->local, 0);
 	if (!known)
 		return INGRESS_PASS;
 	asked = *known;
@@ -146,6 +185,7 @@ static __always_inline enum ingress_result ingress_synack(struct __sk_buff *skb,
 	struct ss_flow flow = { .local = packet_destination(p), .remote = packet_source(p) };
 	__u32 seq = SS_BE32(p->tcp->seq), ack = SS_BE32(p->tcp->ack_seq);
 
+	link_is_seen(skb->ifindex);
 	switch (synack_exchange(skb, p, &flow)) {
 	case SYNACK_OF_CONN:
 		return INGRESS_PASS;

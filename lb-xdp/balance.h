@@ -148,9 +148,9 @@ static __always_inline int balance(struct xdp_md *ctx)
 	if (!table_find(&p.dst, table))
 		return balance_return(ctx, &p);
 
-	kind = packet_kind(ctx, &p);
-	if (kind != KIND_OTHER && !syn_is_allowed(&p))
+	if (is_syn(&p) && !syn_is_allowed(&p))
 		return drop(SS_LB_drop_syn_limit);
+	kind = packet_kind(ctx, &p, table->head->method);
 	if (table->head->method == SS_METHOD_NAT)
 		return balance_nat(ctx, &p, table, kind);
 	if (kind == KIND_PLAIN_SYN && table->head->method == SS_METHOD_REWRITE)

@@ -48,16 +48,40 @@ static __always_inline const struct ss_lb_backend *quoted_backend(const struct t
 	return is_hashed(table) ? pick(table, quoted_hash(table, quoted)) : NULL;
 }
 
-static __always_inline enum kind packet_kind(struct xdp_md *ctx, const struct packet *p)
+static __always_inline int is_syn(const struct packet *p)
 {
-	int form;
+	return p->tcp->syn && !p->tcp->ack;
+}
 
-	if (!p->tcp->syn || p->tcp->ack)
-		return KIND_OTHER;
-	form = request_find(ctx, p);
-	if (form < 0)
+/*
+ * A SYN with a request that may not be granted. By `rewrite` only its request lets the server know the
+ * service, so it goes on like one that asks; else it is a client's that did not.
+ */
+static __always_inline enum kind held_kind(const struct request *request, enum ss_method method)
+{
+	if (method != SS_METHOD_REWRITE)
 		return KIND_PLAIN_SYN;
-	return form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
+	return request->form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
+}
+
+/* What @p is, for a service with the @method. May change its request. */
+static __noinline enum kind packet_kind(struct xdp_md *ctx, struct packet *p, enum ss_method method)
+{
+	struct request request = {};
+
+	if (!is_syn(p))
+		return KIND_OTHER;
+	if (!request_find(ctx, p, &request) || request.word == SS_OPT_JUDGED)
+		return KIND_PLAIN_SYN;
+	if (method == SS_METHOD_NAT && request_is_short(&request)) {
+		request_erase(p, &request);
+		return KIND_PLAIN_SYN;
+	}
+	if (request.word == SS_OPT_ARMED && request_names_source(p, &request))
+		return request.form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
+	request_hold(p, &request);
+	count(SS_LB_syn_held);
+	return held_kind(&request, method);
 }
 
 /* A SYN that the backend @id got first has come again: it has not answered, or its answer was lost. */

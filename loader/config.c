@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include <sidestep/host.h>
+#include <sidestep/option.h>
 
 #include "address.h"
 #include "config_place.h"
@@ -346,9 +347,6 @@ static int serve_convert(const struct place *at, const struct raw_serve *raw, st
 	ret = number_convert(listen_at, raw->listen, 1, 65535, &listen);
 	if (ret)
 		return ret;
-	if (!ss_addr_is_v4(&out->vip.addr) && !out->vip.protocol && listen != ntohs(out->vip.port))
-		return fail_at(listen_at, "the same port: an IPv6 grant has no room for another",
-			       "%u is not the service's port %u", listen, ntohs(out->vip.port));
 	out->listen = listen;
 	ret = also_convert(AT_KEY(at, "listen_also"), &raw->listen_also, out);
 	if (ret)
@@ -362,9 +360,30 @@ static int serve_convert(const struct place *at, const struct raw_serve *raw, st
 	return serve_address_convert(AT_KEY(at, "address"), raw->address, out);
 }
 
+/*
+ * Requests and grants may name a TCP service by four bytes (sidestep/option.h): are they one service's only?
+ * Of all pairs of services one in four thousand million has the same.
+ */
+static int tags_check(const struct place *at, const struct host_config *host)
+{
+	for (unsigned i = 0; i < host->serve_count; i++) {
+		struct ss_tag tag = ss_tag_of(&host->serve[i].vip);
+
+		for (unsigned k = 0; k < i && !host->serve[i].vip.protocol; k++)
+			if (!host->serve[k].vip.protocol &&
+			    ss_tag_of(&host->serve[k].vip).first == tag.first)
+				return fail_at(
+					AT_KEY(AT_ITEM(at, i), "vip"), "another port or address",
+					"its short name on the wire is also that of serve[%u]", k);
+	}
+	return 0;
+}
+
 static int serves_convert(const struct place *at, const struct raw_host *raw,
 			  struct host_config *host)
 {
+	int ret;
+
 	if (!raw->serve_count)
 		return 0;
 	host->serve = calloc(raw->serve_count, sizeof(*host->serve));
@@ -372,12 +391,12 @@ static int serves_convert(const struct place *at, const struct raw_host *raw,
 		return fail_memory(at);
 	host->serve_count = raw->serve_count;
 	for (unsigned i = 0; i < raw->serve_count; i++) {
-		int ret = serve_convert(AT_ITEM(at, i), &raw->serve[i], &host->serve[i]);
-
+		ret = serve_convert(AT_ITEM(at, i), &raw->serve[i], &host->serve[i]);
 		if (ret)
 			return ret;
 	}
-	return UNIQUE_CHECK(at, host->serve, host->serve_count, vip, "vip");
+	ret = UNIQUE_CHECK(at, host->serve, host->serve_count, vip, "vip");
+	return ret ? ret : tags_check(at, host);
 }
 
 static int path_convert(const struct place *at, const char *text, char **out)
@@ -466,6 +485,9 @@ static int host_convert(const struct place *at, const struct raw_host *raw,
 		ret = prefixes_convert(AT_KEY(at, "trusted_balancers"), &raw->trusted_balancers,
 				       &host->trusted_balancers, &host->trusted_balancers_count);
 	if (!ret)
+		ret = prefixes_convert(AT_KEY(at, "clients"), &raw->clients, &host->clients,
+				       &host->clients_count);
+	if (!ret)
 		ret = prefixes_convert(AT_KEY(at, "backends"), &raw->backends, &host->backends,
 				       &host->backends_count);
 	if (!ret)
@@ -549,8 +571,6 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 			   const struct service_config *service, struct backend_config *out)
 {
 	const struct place *address = AT_KEY(at, "address");
-	const struct ss_endpoint *vip = &service->vip;
-	bool v4 = ss_addr_is_v4(&vip->addr);
 	unsigned state = SS_BACKEND_UP;
 	int ret;
 
@@ -577,10 +597,6 @@ static int backend_convert(const struct place *at, const struct raw_backend *raw
 							"method: ipip or gue",
 			       "an %s backend",
 			       ss_addr_is_v4(&out->address.addr) ? "IPv4" : "IPv6");
-	if (!v4 && !vip->protocol && out->address.port != vip->port)
-		return fail_at(address, "the same port: an IPv6 grant has no room for another",
-			       "%u is not the service's port %u", ntohs(out->address.port),
-			       ntohs(vip->port));
 	return 0;
 }
 
@@ -924,6 +940,7 @@ static void host_free(struct host_config *host)
 		return;
 	interfaces_free(host->interfaces, host->interfaces_count);
 	free(host->trusted_balancers);
+	free(host->clients);
 	free(host->backends);
 	free(host->dial);
 	free(host->serve);

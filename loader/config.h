@@ -66,6 +66,8 @@ struct host_config {
 	unsigned interfaces_count;
 	struct ss_prefix *trusted_balancers;
 	unsigned trusted_balancers_count;
+	struct ss_prefix *clients; /* whom those may name as a SYN's source */
+	unsigned clients_count;
 	struct ss_prefix *backends;
 	unsigned backends_count;
 	struct dial *dial;

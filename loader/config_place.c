@@ -29,6 +29,8 @@ static const struct {
 	{ "host.interfaces[]", "the name of a network interface: 1 to 15 bytes" },
 	{ "host.trusted_balancers", "a list of prefixes, such as [10.0.2.0/24]" },
 	{ "host.trusted_balancers[]", "a prefix or an address, such as 10.0.2.0/24 or fd00::1" },
+	{ "host.clients", "a list of prefixes, such as [10.0.0.0/8]" },
+	{ "host.clients[]", "a prefix or an address, such as 10.0.0.0/8 or fd00::1" },
 	{ "host.backends", "a list of prefixes, such as [10.0.0.0/16]" },
 	{ "host.backends[]", "a prefix or an address, such as 10.0.0.0/16 or fd00::1" },
 	{ "host.dial", "a list of services, such as [10.99.0.0/24, \"[fd00:99::1]:443\"]" },

@@ -66,6 +66,7 @@ static const cyaml_schema_field_t report_keys[] = {
 static const cyaml_schema_field_t host_keys[] = {
 	KEY_LIST(struct raw_host, interfaces, 0, SS_HOST_INTERFACES),
 	KEY_LIST(struct raw_host, trusted_balancers, OPTIONAL, SS_HOST_RULES),
+	KEY_LIST(struct raw_host, clients, OPTIONAL, SS_HOST_RULES),
 	KEY_LIST(struct raw_host, backends, OPTIONAL, SS_HOST_RULES),
 	KEY_LIST(struct raw_host, dial, OPTIONAL, SS_HOST_RULES),
 	KEY_MAPPINGS(struct raw_host, serve, &schema_serve, SS_HOST_RULES),

@@ -34,6 +34,7 @@ struct raw_report {
 struct raw_host {
 	struct raw_list interfaces;
 	struct raw_list trusted_balancers;
+	struct raw_list clients;
 	struct raw_list backends;
 	struct raw_list dial;
 	struct raw_serve *serve;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +34,12 @@ static int programs_load(const struct pins *pins, struct error *err)
 
 	if (!skel)
 		return error_set(err, -errno, "cannot open the host programs: %s", strerror(errno));
+	if (getrandom(&skel->rodata->judge_key, sizeof(skel->rodata->judge_key), 0) !=
+	    sizeof(skel->rodata->judge_key)) {
+		ret = error_set(err, -errno, "cannot make a key: %s", strerror(errno));
+		host_bpf__destroy(skel);
+		return ret;
+	}
 	ret = pins_use_for_maps(pins, skel->obj, err);
 	if (!ret && host_bpf__load(skel))
 		ret = error_set(err, -errno,

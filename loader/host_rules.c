@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 
 #include <sidestep/host.h>
+#include <sidestep/option.h>
 
 #include "interfaces.h"
 
@@ -135,6 +136,27 @@ static int serve_ports_add(struct host_rules *rules, const struct pins *pins,
 	return 0;
 }
 
+static int serve_tags_add(struct host_rules *rules, const struct pins *pins,
+			  const struct host_config *config, struct error *err)
+{
+	struct map_change *c = rule_add(rules, pins, "serve_tags", sizeof(__be32),
+					sizeof(struct ss_endpoint), config->serve_count, err);
+	unsigned n = 0;
+
+	if (!c)
+		return -EIO;
+	for (unsigned i = 0; i < config->serve_count; i++) {
+		const struct ss_endpoint *vip = &config->serve[i].vip;
+
+		if (vip->protocol)
+			continue;
+		((__be32 *)c->keys)[n] = ss_tag_of(vip).first;
+		((struct ss_endpoint *)c->values)[n++] = *vip;
+	}
+	c->n = n;
+	return 0;
+}
+
 static int listen_ports_add(struct host_rules *rules, const struct pins *pins,
 			    const struct host_config *config, struct error *err)
 {
@@ -202,9 +224,14 @@ int host_rules_write(struct host_rules *out, const struct pins *pins,
 		ret = prefixes_add(out, pins, "trusted", config->trusted_balancers,
 				   config->trusted_balancers_count, err);
 	if (!ret)
+		ret = prefixes_add(out, pins, "clients", config->clients, config->clients_count,
+				   err);
+	if (!ret)
 		ret = serve_add(out, pins, config, err);
 	if (!ret)
 		ret = serve_ports_add(out, pins, config, err);
+	if (!ret)
+		ret = serve_tags_add(out, pins, config, err);
 	if (!ret)
 		ret = listen_ports_add(out, pins, config, err);
 	if (!ret)
@@ -237,8 +264,9 @@ void host_rules_done(struct host_rules *rules)
 
 void host_rules_clear(const struct pins *pins)
 {
-	static const char *const names[] = { "dial",	 "serve",   "serve_ports", "listen_ports",
-					     "backends", "trusted", "interfaces" };
+	static const char *const names[] = { "dial",	     "serve",	   "serve_ports",
+					     "listen_ports", "backends",   "trusted",
+					     "interfaces",   "serve_tags", "clients" };
 	char key[256]; /* more than any version's */
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {

@@ -11,7 +11,10 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+
 #include <cmocka.h>
+
+#include <sidestep/option.h>
 
 #include "address.h"
 #include "lb_apply.h"
@@ -74,24 +77,34 @@ int backend_id(const char *vip, unsigned n)
 	return id;
 }
 
+static void packet_make(const char *vip, const char *src, unsigned seq, const char *flags,
+			bool retry, struct packet_buf *p)
+{
+	struct packet_spec spec = { .src = src, .dst = vip, .flags = flags, .seq = seq };
+	uint8_t request[20];
+
+	if (!strcmp(flags, "S")) {
+		spec.options_len = packet_request(vip, src, SS_OPT_ARMED, request);
+		request[3] |= retry;
+		spec.options = request;
+	}
+	packet_build(p, &spec);
+}
+
+void packet_from(const char *vip, const char *src, const char *flags, bool retry,
+		 struct packet_buf *p)
+{
+	packet_make(vip, src, 64000, flags, retry, p);
+}
+
 void flow_packet(const char *vip, unsigned flow, const char *flags, bool retry,
 		 struct packet_buf *p)
 {
-	uint8_t options4[] = "\xfd\x10\x5d\x52\xa\x63\0\1\xa\0\1\2\0\x50\x9c\x40";
-	uint8_t options6[] = "\xfd\x14\x5d\x54\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1";
-	bool ip6 = vip[0] == '[';
 	char src[ADDRESS_TEXT_LEN];
-	struct packet_spec spec = { .src = src, .dst = vip, .flags = flags, .seq = flow * 64000 };
 
-	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
+	snprintf(src, sizeof(src), vip[0] == '[' ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
 		 1024 + (flow >> 8) % 60000);
-	if (!strcmp(flags, "S")) {
-		options4[3] |= retry;
-		options6[3] |= retry;
-		spec.options = ip6 ? options6 : options4;
-		spec.options_len = ip6 ? 20 : 16;
-	}
-	packet_build(p, &spec);
+	packet_make(vip, src, flow * 64000, flags, retry, p);
 }
 
 unsigned backend_of(const char *vip, unsigned flow, bool retry)

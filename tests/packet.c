@@ -7,6 +7,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include <sidestep/option.h>
+
 #include "address.h"
 
 static void put16(uint8_t *p, uint16_t v)
@@ -347,4 +349,27 @@ const char *packet_dst(const struct packet_buf *p)
 	static char buf[ADDRESS_TEXT_LEN];
 
 	return endpoint_text(p, 16, 24, 2, buf);
+}
+
+unsigned packet_request(const char *vip, const char *client, unsigned word, uint8_t out[20])
+{
+	struct ss_opt_request4 v4 = { ss_opt_head(word, SS_REQUEST4) };
+	struct ss_opt_request6 v6 = { ss_opt_head(word, SS_REQUEST6) };
+	struct ss_endpoint to, from;
+
+	assert(!endpoint_parse(vip, &to) && !endpoint_parse(client, &from));
+	if (ss_addr_is_v4(&to.addr)) {
+		v4.vip = to.addr.w[3];
+		v4.cip = from.addr.w[3];
+		v4.vport = to.port;
+		v4.cport = from.port;
+		memcpy(out, &v4, sizeof(v4));
+		return sizeof(v4);
+	}
+	v6.service = ss_tag_of(&to);
+	v6.client = ss_tag_of(&from);
+	v6.vport = to.port;
+	v6.cport = from.port;
+	memcpy(out, &v6, sizeof(v6));
+	return sizeof(v6);
 }

@@ -67,6 +67,12 @@ void packet_wrap(struct packet_buf *p, const struct wrap_spec *spec);
 void packet_build_udp(struct packet_buf *p, const char *src, const char *dst, const void *payload,
 		      unsigned len);
 
+/*
+ * The full request of a client at @client that dialled @vip ("10.0.0.1:80", "[fd00::1]:80"), of the @word
+ * SS_OPT_ARMED or another. Returns its length in bytes.
+ */
+unsigned packet_request(const char *vip, const char *client, unsigned word, uint8_t out[20]);
+
 /* Sets the checksum of the IPv4 header @ip. */
 void ipv4_checksum(uint8_t *ip);
 

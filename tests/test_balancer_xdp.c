@@ -43,13 +43,30 @@
 /* Requests and grants, with content. */
 #define ADDR4 "\xa\x63\0\1"
 #define ADDR6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
+#define TAGS6                      \
+	"\x8b\xa8\xd1\xbe\xed\x9f" \
+	"\x78\x5c\xd0\xf8\xe4\xbc" /* the client: [fd00:1::2]:40000 */
+#define OTHER_TAGS6                \
+	"\x8b\xa8\xd1\xbe\xed\x9f" \
+	"\x4a\xbf\x0b\x12\x15\xfe" /* [fd00:1::77]:40000 */
+#define PORTS6 "\0\x51\x9c\x40"
 #define FULL_REST ADDR4 "\xa\0\1\2\0\x51\x9c\x40"
 #define FULL "\xfd\x10\x5d\x52" FULL_REST
 #define FULL_RETRY "\xfd\x10\x5d\x53" FULL_REST
 #define SHORT "\xfd\x8\x5d\x50" ADDR4
 #define SHORT_RETRY "\xfd\x8\x5d\x51" ADDR4
-#define REQUEST6 "\xfd\x14\x5d\x54" ADDR6
-#define REQUEST6_RETRY "\xfd\x14\x5d\x55" ADDR6
+#define REQUEST6 "\xfd\x14\x5d\x54" TAGS6 PORTS6
+#define REQUEST6_RETRY "\xfd\x14\x5d\x55" TAGS6 PORTS6
+#define SHORT6 "\xfd\x8\x5d\x56\x8b\xa8\xd1\xbe"
+#define HELD "\xfd\x10\x5d\x42" FULL_REST
+#define HELD_RETRY "\xfd\x10\x5d\x43" FULL_REST
+#define HELD6 "\xfd\x14\x5d\x44" TAGS6 PORTS6
+#define JUDGED "\xfd\x10\x5d\x62" FULL_REST
+/* Requests of another client, or from another port, than the packet's. */
+#define OTHER_CLIENT "\xfd\x10\x5d\x52" ADDR4 "\xa\0\1\3\0\x51\x9c\x40"
+#define OTHER_PORT "\xfd\x10\x5d\x52" ADDR4 "\xa\0\1\2\0\x51\x9c\x41"
+#define OTHER_CLIENT6 "\xfd\x14\x5d\x54" OTHER_TAGS6 PORTS6
+#define OTHER_PORT6 "\xfd\x14\x5d\x54" TAGS6 "\0\x51\x9c\x41"
 #define GRANT_REST "\xa\0\3\2\x1f\x90\0\0"
 
 /* The services, by their port on both VIPs. */
@@ -263,9 +280,8 @@ static const struct row {
 	{ "v6 ours, wrong length",
 	  { SYN6(ONE, "\xfd\x10\x5d\x54" FULL_REST) },
 	  DROPPED(drop_no_request) },
-	{ "form that does not exist",
-	  { SYN4(ONE, "\xfd\x8\x5d\x56" ADDR4) },
-	  DROPPED(drop_no_request) },
+	{ "IPv6's short form in IPv4", { SYN4(ONE, SHORT6) }, DROPPED(drop_no_request) },
+	{ "what only a server writes", { SYN4(ONE, LINUX JUDGED) }, DROPPED(drop_no_request) },
 	{ "IPv6's form in IPv4", { SYN4(ONE, REQUEST6) }, DROPPED(drop_no_request) },
 	{ "IPv4's form in IPv6", { SYN6(ONE, FULL) }, DROPPED(drop_no_request) },
 	{ "classic grant", { SYN4(ONE, "\xfd\xc\x5d\x58" GRANT_REST) }, DROPPED(drop_no_request) },
@@ -674,6 +690,80 @@ static void wrapped(void **state)
 	(void)state;
 	for (size_t i = 0; i < ROWS(wrapped_rows); i++)
 		wrapped_run(&wrapped_rows[i]);
+	rows_done();
+}
+
+/*
+ * Requests that may not be granted: those that name another client than the packet's source, and those that are
+ * held already. They go on as held, and name the source that the packet has here.
+ */
+static const struct held_row {
+	const char *why;
+	bool ip6;
+	const char *in, *out;
+	unsigned len;
+} held_rows[] = {
+#define BECOMES(in, out) in, out, sizeof(in) - 1
+#define HELD_RENAMED6 "\xfd\x14\x5d\x44" TAGS6 PORTS6
+	{ "another client", false, BECOMES(LINUX OTHER_CLIENT, LINUX HELD) },
+	{ "another port", false, BECOMES(LINUX OTHER_PORT, LINUX HELD) },
+	{ "first of the options", false, BECOMES(OTHER_CLIENT LINUX, HELD LINUX) },
+	{ "at an odd offset", false, BECOMES("\1" OTHER_CLIENT "\1\1\1", "\1" HELD "\1\1\1") },
+	{ "beside other experiments", false,
+	  BECOMES(OTHER_253 OTHER_PORT OTHER_254, OTHER_253 HELD OTHER_254) },
+	{ "held", false, BECOMES(LINUX HELD, LINUX HELD) },
+	{ "held, another client", false,
+	  BECOMES("\xfd\x10\x5d\x42" ADDR4 "\xac\x11\0\2\0\x51\x9c\x40", HELD) },
+	{ "held, short", false, BECOMES("\xfd\x8\x5d\x40" ADDR4, "\xfd\x8\x5d\x40" ADDR4) },
+	{ "v6 another client", true, BECOMES(LINUX OTHER_CLIENT6, LINUX HELD_RENAMED6) },
+	{ "v6 another port", true, BECOMES(LINUX OTHER_PORT6, LINUX HELD_RENAMED6) },
+	{ "v6 at an odd offset", true,
+	  BECOMES("\1" OTHER_CLIENT6 "\1\1\1", "\1" HELD_RENAMED6 "\1\1\1") },
+	{ "v6 held", true, BECOMES(LINUX HELD6, LINUX HELD6) },
+	{ "v6 held, short", true,
+	  BECOMES("\xfd\x8\x5d\x46\x8b\xa8\xd1\xbe", "\xfd\x8\x5d\x46\x8b\xa8\xd1\xbe") },
+#undef BECOMES
+};
+
+/* By `rewrite` they go on like others; else like SYNs without a request. */
+static void held_run(const struct held_row *row, bool rewrite, uint16_t vlan)
+{
+	static const struct wrapped_row as_wrapped;
+	const char *service = rewrite ? ONE : WRAPPED;
+	char dst[ADDRESS_TEXT_LEN];
+	struct packet_spec spec = { .src = row->ip6 ? "[fd00:1::2]:40000" : "10.0.1.2:40000",
+				    .dst = dst,
+				    .flags = "S",
+				    .options = row->in,
+				    .options_len = row->len,
+				    .vlan = vlan };
+	struct packet_buf in, want, out;
+
+	snprintf(dst, sizeof(dst), row->ip6 ? "[fd00:99::1]:%s" : "10.99.0.1:%s", service);
+	packet_build(&in, &spec);
+	want = in;
+	memcpy(want.bytes + want.l4 + 20, row->out, row->len);
+	packet_checksum(&want);
+	if (rewrite)
+		make_forwarded(&want, row->ip6 ? BACKEND6 : BACKEND4);
+	else
+		make_wrapped(&want, &as_wrapped, 0);
+	watch_start(&counters);
+	if (xdp_run(prog, 0, &in, &out) != XDP_TX)
+		row_failed(row->why, "not sent");
+	watch_expect(&counters, C(syn_forwarded) | C(syn_held) | (rewrite ? 0 : C(syn_plain)),
+		     row->why);
+	packet_expect(&want, &out, row->why);
+}
+
+static void held_requests(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(held_rows); i++) {
+		held_run(&held_rows[i], true, 0);
+		held_run(&held_rows[i], true, 7);
+		held_run(&held_rows[i], false, 0);
+	}
 	rows_done();
 }
 
@@ -1128,15 +1218,16 @@ static struct packet_spec flow_packet(bool ip6, const char *service, unsigned fl
 				      const char *flags, bool retry)
 {
 	static char src[ADDRESS_TEXT_LEN], dst[ADDRESS_TEXT_LEN];
+	static uint8_t request[20];
 	struct packet_spec spec = { .src = src, .dst = dst, .flags = flags };
 
 	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
 		 1024 + (flow >> 8) * 7);
 	snprintf(dst, sizeof(dst), ip6 ? "[fd00:99::1]:%s" : "10.99.0.1:%s", service);
 	if (!strcmp(flags, "S")) {
-		spec.options =
-			ip6 ? (retry ? REQUEST6_RETRY : REQUEST6) : (retry ? FULL_RETRY : FULL);
-		spec.options_len = ip6 ? 20 : 16;
+		spec.options_len = packet_request(dst, src, SS_OPT_ARMED, request);
+		request[3] |= retry;
+		spec.options = request;
 	}
 	return spec;
 }
@@ -2699,6 +2790,7 @@ int main(void)
 	const struct CMUnitTest frame_tests[] = {
 		cmocka_unit_test_setup(frames, services_default),
 		cmocka_unit_test_setup(fragments, services_default),
+		cmocka_unit_test_setup(held_requests, services_default),
 		cmocka_unit_test_setup(wrapped, services_default),
 		cmocka_unit_test_setup(wrapped_ports, services_default),
 		cmocka_unit_test_setup(truncated, services_default),

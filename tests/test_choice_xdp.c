@@ -93,8 +93,7 @@ static unsigned verdict_of(const char *source, const char *flags, uint16_t port)
 	char text[ADDRESS_TEXT_LEN];
 
 	snprintf(text, sizeof(text), ip6 ? "[%s]:%u" : "%s:%u", source, port);
-	flow_packet(ip6 ? WEB6 : WEB4, 1, flags, false, &in);
-	packet_set_src(&in, text);
+	packet_from(ip6 ? WEB6 : WEB4, text, flags, false, &in);
 	return xdp_run(prog, 0, &in, &out);
 }
 

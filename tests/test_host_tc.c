@@ -63,6 +63,7 @@
 #define VIP6 "[fd00:99::1]:80"
 #define STRICT4 "10.99.0.2:80"
 #define STRICT6 "[fd00:99::2]:80"
+#define PORT6 "[fd00:99::4]:80" /* served on another port */
 
 /* A UDP service on each VIP, and where its server listens. */
 #define ASKED4 "10.99.0.1:53"
@@ -77,10 +78,15 @@ static const struct serve_row {
 	const char *address; /* for what comes wrapped in the other IP version */
 	unsigned also; /* a further port of it */
 } serve_rows[] = {
-	{ VIP4, 8080, false, false, DIP4, 8089 }, { STRICT4, 8080, true },
-	{ VIP6, 80, false, false, DIP6 },	  { STRICT6, 80, true },
-	{ ASKED4, 5353, false, true, DIP4 },	  { ASKED6, 5353, false, true, DIP6 },
+	{ VIP4, 8080, false, false, DIP4, 8089 },
+	{ STRICT4, 8080, true },
+	{ VIP6, 80, false, false, DIP6 },
+	{ STRICT6, 80, true },
+	{ PORT6, 8080 },
+	{ ASKED4, 5353, false, true, DIP4 },
+	{ ASKED6, 5353, false, true, DIP6 },
 };
+static const char *const clients_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 static const char *const trusted_rows[] = { "10.0.2.0/24", "fd00:2::/64" };
 
 /* As a client: the servers are where the clients of the other tests are. */
@@ -100,15 +106,33 @@ static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 #define BYTES_OTHER4 "\xa\x63\0\3"
 #define BYTES_CLIENT4 "\xa\0\1\2"
 #define BYTES_DIP4 "\xa\0\3\2"
-#define BYTES_VIP6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
-#define BYTES_STRICT6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\2"
-#define BYTES_OTHER6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\3"
 #define BYTES_DIP6 "\xfd\0\0\3\0\0\0\0\0\0\0\0\0\0\0\2"
 #define PORT_80 "\0\x50"
 #define PORT_81 "\0\x51"
 #define PORT_8080 "\x1f\x90"
 #define PORT_40000 "\x9c\x40"
 #define NO_WPORT "\0\0"
+
+/* Tags of services, whose first words are the short ones, and of a client, each with its port. */
+#define TAG_VIP6           \
+	"\x8b\xa8\xd1\xbe" \
+	"\xed\x9f"
+#define TAG_STRICT6        \
+	"\xe1\xd1\xd2\xb7" \
+	"\x5c\x64"
+#define TAG_OTHER6         \
+	"\x40\x80\xd2\x56" \
+	"\x10\x85" /* [fd00:99::3]:80 */
+#define TAG_PORT6          \
+	"\x7d\xa6\x6b\x08" \
+	"\x83\x40"
+#define TAG_CLIENT6        \
+	"\x78\x5c\xd0\xf8" \
+	"\xe4\xbc"
+#define SHORT_VIP4 "\x66\x83\x1c\xb3"
+#define SHORT_VIP6 "\x8b\xa8\xd1\xbe"
+#define SHORT_STRICT4 "\xf6\xf5\xfb\x60"
+#define SHORT_STRICT6 "\xe1\xd1\xd2\xb7"
 
 /* Requests and grants. */
 #define FULL_TO(vip, vport) "\xfd\x10\x5d\x52" vip BYTES_CLIENT4 vport PORT_40000
@@ -117,14 +141,23 @@ static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 #define STRICT_RETRY "\xfd\x10\x5d\x53" BYTES_STRICT4 BYTES_CLIENT4 PORT_80 PORT_40000
 #define SHORT_TO(vip) "\xfd\x8\x5d\x50" vip
 #define SHORT SHORT_TO(BYTES_VIP4)
-#define REQUEST6_TO(vip) "\xfd\x14\x5d\x54" vip
-#define REQUEST6 REQUEST6_TO(BYTES_VIP6)
-#define REQUEST6_RETRY(vip) "\xfd\x14\x5d\x55" vip
+#define REQUEST6_TO(tag) "\xfd\x14\x5d\x54" tag TAG_CLIENT6 PORT_80 PORT_40000
+#define REQUEST6 REQUEST6_TO(TAG_VIP6)
+#define REQUEST6_RETRY(tag) "\xfd\x14\x5d\x55" tag TAG_CLIENT6 PORT_80 PORT_40000
+#define SHORT6 "\xfd\x8\x5d\x56" SHORT_VIP6
+
+/* Held and judged ones. */
+#define HELD_FULL "\xfd\x10\x5d\x42" BYTES_VIP4 BYTES_CLIENT4 PORT_80 PORT_40000
+#define HELD_SHORT "\xfd\x8\x5d\x40" BYTES_VIP4
+#define HELD6 "\xfd\x14\x5d\x44" TAG_VIP6 TAG_CLIENT6 PORT_80 PORT_40000
+#define JUDGED "\xfd\x10\x5d\x62" BYTES_VIP4 BYTES_CLIENT4 PORT_80 PORT_40000
 #define GRANT4(form, address, port) "\xfd\xc\x5d" form address port NO_WPORT
 #define GRANT6(form, address) "\xfd\x14\x5d" form address
+#define TAGGED(id, tag) "\xfd\x8\x5d" id tag
+#define NOP12 NOP4 NOP4 NOP4
 #define STRICT_GRANT4 GRANT4("\x59", BYTES_VIP4, PORT_80)
 #define CLASSIC_GRANT4 GRANT4("\x58", BYTES_DIP4, PORT_8080)
-#define STRICT_GRANT6 GRANT6("\x5b", BYTES_VIP6)
+#define STRICT_GRANT6 TAGGED("\x5b", SHORT_VIP6) NOP12 /* with room for the classic one */
 #define CLASSIC_GRANT6 GRANT6("\x5a", BYTES_DIP6)
 
 #define OPTIONS(s) .options = (s), .options_len = sizeof(s) - 1
@@ -135,6 +168,7 @@ static const char *const backends_rows[] = { "10.0.1.0/24", "fd00:1::/64" };
 
 static struct host_bpf *skel;
 static int ingress;
+static int listeners[4];
 
 #define NAME(name, help) #name,
 static const char *const counter_names[] = { SS_HOST_COUNTERS(NAME) };
@@ -166,9 +200,18 @@ static struct ss_endpoint endpoint(const char *text)
 #define AMBIGUOUS NULL, NULL, C(syn_ambiguous), true
 #define UNTRUSTED NULL, NULL, C(syn_untrusted)
 #define NOT_RESTORED NULL, NULL, C(syn_not_restored)
-#define SOURCE_RESTORED CLIENT4, NULL, C(syn_restored)
-#define PORT_RESTORED NULL, LISTEN4, C(syn_restored)
-#define BOTH_RESTORED CLIENT4, LISTEN4, C(syn_restored)
+#define REFUSED_CLIENT NULL, NULL, C(syn_client_refused)
+#define ACCEPTED NULL, NULL, 0, false, MARKED
+#define SOURCE_RESTORED CLIENT4, NULL, C(syn_restored), false, MARKED
+#define PORT_RESTORED NULL, LISTEN4, C(syn_restored), false, MARKED
+#define BOTH_RESTORED CLIENT4, LISTEN4, C(syn_restored), false, MARKED
+
+/* What the request says when ingress has seen it. */
+enum option_fate {
+	AS_BEFORE,
+	MARKED, /* accepted, for sockops to read: 0x5D6_, and the mark */
+	HOLDS, /* 0x5D4_ in place of 0x5D5_ */
+};
 
 static const struct ingress_row {
 	const char *why;
@@ -176,10 +219,11 @@ static const struct ingress_row {
 	const char *src, *dst; /* NULL: as it came in */
 	__u64 counters;
 	bool dropped;
+	enum option_fate fate;
 } ingress_rows[] = {
 	/* A request, and nothing or something to put right. */
-	{ "nothing to do", { SYN(CLIENT4, LISTEN4, LINUX FULL) }, UNTOUCHED },
-	{ "v6 nothing to do", { SYN(CLIENT6, LISTEN6, LINUX REQUEST6) }, UNTOUCHED },
+	{ "nothing to restore", { SYN(CLIENT4, LISTEN4, LINUX FULL) }, ACCEPTED },
+	{ "v6 nothing to restore", { SYN(CLIENT6, LISTEN6, LINUX REQUEST6) }, ACCEPTED },
 	{ "another source, trusted", { SYN(BALANCER4, LISTEN4, LINUX FULL) }, SOURCE_RESTORED },
 	{ "retry, trusted", { SYN(BALANCER4, LISTEN4, LINUX FULL_RETRY) }, SOURCE_RESTORED },
 	{ "another source port only, trusted",
@@ -202,7 +246,7 @@ static const struct ingress_row {
 	{ "short, the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX SHORT) }, PORT_RESTORED },
 	{ "short, the server's port means the service",
 	  { SYN(CLIENT4, LISTEN4, SHORT) },
-	  UNTOUCHED },
+	  ACCEPTED },
 	{ "short, neither port: another service",
 	  { SYN(CLIENT4, DIP4 ":81", LINUX SHORT) },
 	  NOT_SERVED },
@@ -212,8 +256,75 @@ static const struct ingress_row {
 	{ "full, no service's port",
 	  { SYN(CLIENT4, DIP4 ":9000", FULL_TO(BYTES_VIP4, "\x23\x28")) },
 	  NOT_SERVED },
-	{ "short: the source is the client", { SYN(BALANCER4, DIP4 ":80", SHORT) }, PORT_RESTORED },
-	{ "v6: the source is the client", { SYN("[fd00:2::1]:1", LISTEN6, REQUEST6) }, UNTOUCHED },
+	{ "short: the source is the client", { SYN(STRANGER4, DIP4 ":80", SHORT) }, PORT_RESTORED },
+	{ "short, trusted: who is the client?",
+	  { SYN(BALANCER4, DIP4 ":80", SHORT) },
+	  NOT_RESTORED },
+	{ "v6 short", { SYN(CLIENT6, LISTEN6, LINUX SHORT6) }, ACCEPTED },
+	{ "v6 short: the source is the client",
+	  { SYN("[fd00:9::1]:1", LISTEN6, LINUX SHORT6) },
+	  ACCEPTED },
+	{ "v6 short, trusted", { SYN("[fd00:2::1]:1", LISTEN6, SHORT6) }, NOT_RESTORED },
+	{ "v6 another source, trusted", { SYN("[fd00:2::1]:1", LISTEN6, REQUEST6) }, NOT_RESTORED },
+	{ "v6 another source, not trusted",
+	  { SYN("[fd00:9::1]:40000", LISTEN6, REQUEST6) },
+	  UNTRUSTED },
+	{ "v6 another source port", { SYN("[fd00:1::2]:40001", LISTEN6, REQUEST6) }, UNTRUSTED },
+	{ "v6 the service's port",
+	  { SYN(CLIENT6, "[" DIP6 "]:80", LINUX REQUEST6_TO(TAG_PORT6)) },
+	  NULL,
+	  "[" DIP6 "]:8080",
+	  C(syn_restored),
+	  false,
+	  MARKED },
+	{ "v6 the service's tag with another port",
+	  { SYN(CLIENT6, LISTEN6, "\xfd\x14\x5d\x54" TAG_VIP6 TAG_CLIENT6 PORT_81 PORT_40000) },
+	  NOT_SERVED },
+	{ "v6 half of the service's tag",
+	  { SYN(CLIENT6, LISTEN6, REQUEST6_TO(SHORT_VIP6 "\1\2")) },
+	  NOT_SERVED },
+	{ "a client that trusted balancers may not name",
+	  { SYN(BALANCER4, LISTEN4,
+		"\xfd\x10\x5d\x52" BYTES_VIP4 "\xa\0\x8\x2" PORT_80 PORT_40000) },
+	  REFUSED_CLIENT },
+
+	/* Requests that are held, or that nobody can have sent. */
+	{ "held", { SYN(CLIENT4, LISTEN4, LINUX HELD_FULL) }, UNTOUCHED },
+	{ "held, the service's port",
+	  { SYN(CLIENT4, DIP4 ":80", LINUX HELD_FULL) },
+	  NULL,
+	  LISTEN4,
+	  C(syn_restored) },
+	{ "held, short", { SYN(CLIENT4, LISTEN4, LINUX HELD_SHORT) }, UNTOUCHED },
+	{ "held, another source", { SYN(STRANGER4, DIP4 ":80", LINUX HELD_FULL) }, UNTRUSTED },
+	{ "held, another source, trusted",
+	  { SYN(BALANCER4, DIP4 ":80", LINUX HELD_FULL) },
+	  UNTOUCHED },
+	{ "v6 held", { SYN(CLIENT6, LISTEN6, LINUX HELD6) }, UNTOUCHED },
+	{ "a mark of somebody else's", { SYN(CLIENT4, DIP4 ":80", LINUX JUDGED) }, UNTOUCHED },
+
+	/* Segments that repeat a request after a SYN cookie. */
+	{ "repeated", { FROM(CLIENT4, LISTEN4, "A", OPTIONS(FULL)) }, ACCEPTED },
+	{ "repeated, behind timestamps",
+	  { FROM(CLIENT4, LISTEN4, "PA", OPTIONS("\1\1\x8\xa\0\0\0\1\0\0\0\0" FULL),
+		 .payload = "odd", .payload_len = 3) },
+	  ACCEPTED },
+	{ "repeated, held", { FROM(CLIENT4, LISTEN4, "A", OPTIONS(HELD_FULL)) }, UNTOUCHED },
+	{ "repeated, another source",
+	  { FROM(STRANGER4, LISTEN4, "A", OPTIONS(FULL)) },
+	  NULL,
+	  NULL,
+	  0,
+	  false,
+	  HOLDS },
+	{ "v6 repeated", { FROM(CLIENT6, LISTEN6, "A", OPTIONS(REQUEST6)) }, ACCEPTED },
+	{ "v6 repeated, another source",
+	  { FROM("[fd00:9::1]:40000", LISTEN6, "A", OPTIONS(REQUEST6)) },
+	  NULL,
+	  NULL,
+	  0,
+	  false,
+	  HOLDS },
 	{ "strict service",
 	  { SYN(BALANCER4, DIP4 ":80", FULL_TO(BYTES_STRICT4, PORT_80)) },
 	  BOTH_RESTORED },
@@ -228,17 +339,18 @@ static const struct ingress_row {
 		 IPOPT(NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4 NOP4)) },
 	  BOTH_RESTORED },
 
-	/* The SYN-ACK will be full, so the balancer's address has to stay. */
-	{ "MPTCP", { SYN(BALANCER4, LISTEN4, LINUX MPTCP FULL) }, NOT_RESTORED },
+	/* The SYN-ACK has room for the short grant; if it will be full, the balancer's address stays. */
+	{ "MPTCP", { SYN(BALANCER4, LISTEN4, LINUX MPTCP FULL) }, SOURCE_RESTORED },
 	{ "Fast Open, cookie request",
 	  { SYN(BALANCER4, LISTEN4, FULL LINUX "\x22\2") },
-	  NOT_RESTORED },
-	{ "Fast Open, a cookie", { SYN(BALANCER4, LISTEN4, FAST_OPEN FULL) }, NOT_RESTORED },
+	  SOURCE_RESTORED },
+	{ "Fast Open, a cookie", { SYN(BALANCER4, LISTEN4, FAST_OPEN FULL) }, SOURCE_RESTORED },
+	{ "MPTCP and Fast Open", { SYN(BALANCER4, LISTEN4, MPTCP FAST_OPEN FULL) }, NOT_RESTORED },
 	{ "MPTCP, source not changed",
 	  { SYN(CLIENT4, DIP4 ":80", LINUX MPTCP FULL) },
 	  PORT_RESTORED },
-	{ "MPTCP behind the end of list",
-	  { SYN(BALANCER4, LISTEN4, FULL "\0\0\0\0" MPTCP) },
+	{ "MPTCP and Fast Open behind the end of list",
+	  { SYN(BALANCER4, LISTEN4, FULL "\0\0\0\0" MPTCP FAST_OPEN) },
 	  SOURCE_RESTORED },
 
 	/* Requests elsewhere than at the tail. */
@@ -257,7 +369,7 @@ static const struct ingress_row {
 	{ "port of the VIP not served",
 	  { SYN(BALANCER4, LISTEN4, FULL_TO(BYTES_VIP4, PORT_81)) },
 	  NOT_SERVED },
-	{ "v6 VIP not served", { SYN(CLIENT6, LISTEN6, REQUEST6_TO(BYTES_OTHER6)) }, NOT_SERVED },
+	{ "v6 VIP not served", { SYN(CLIENT6, LISTEN6, REQUEST6_TO(TAG_OTHER6)) }, NOT_SERVED },
 	{ "no options", { SYN(CLIENT4, DIP4 ":80", "") }, UNTOUCHED },
 	{ "default Linux SYN", { SYN(CLIENT4, DIP4 ":80", LINUX) }, UNTOUCHED },
 	{ "v6 default Linux SYN", { SYN(CLIENT6, LISTEN6, LINUX) }, UNTOUCHED },
@@ -307,6 +419,40 @@ static const struct ingress_row {
 	{ "ihl 4", { SYN(BALANCER4, DIP4 ":80", FULL), POKE(IP, 0, "\x44") }, UNTOUCHED },
 };
 
+/* The option of ours in @p; NULL: there is none. */
+static uint8_t *option_of(struct packet_buf *p)
+{
+	unsigned end = p->l4 + (p->bytes[p->l4 + 12] >> 4) * 4;
+
+	for (unsigned i = p->l4 + 20; i + 8 <= end; i++)
+		if (p->bytes[i] == SS_OPT_KIND && p->bytes[i + 2] == SS_OPT_ARMED >> 8 &&
+		    p->bytes[i + 1] == ss_opt_len(p->bytes[i + 3] & 15))
+			return p->bytes + i;
+	return NULL;
+}
+
+/* @want gets the option that @out must have: with the mark of @out, whatever that is (the key is random). */
+static void option_want(struct packet_buf *want, struct packet_buf *out, enum option_fate fate,
+			const char *why)
+{
+	uint8_t *wanted, *seen;
+
+	if (fate == AS_BEFORE)
+		return;
+	wanted = option_of(want);
+	if (!wanted) {
+		row_failed(why, "no option");
+		return;
+	}
+	seen = out->bytes + (wanted - want->bytes);
+	wanted[3] = (wanted[3] & 15) | (fate == MARKED ? SS_OPT_JUDGED & 0xf0 : SS_OPT_HELD & 0xf0);
+	if (fate == MARKED && !memcmp(wanted + 4, seen + 4, 4))
+		row_failed(why, "no mark");
+	if (fate == MARKED)
+		memcpy(wanted + 4, seen + 4, 4);
+	packet_checksum(want);
+}
+
 static void ingress_run(const struct ingress_row *row)
 {
 	struct packet_buf in, want, out;
@@ -323,6 +469,7 @@ static void ingress_run(const struct ingress_row *row)
 	if (verdict != (row->dropped ? TC_DROP : TC_NEXT))
 		row_failed(row->why, "verdict %u", verdict);
 	watch_expect(&counters, row->counters, row->why);
+	option_want(&want, &out, row->fate, row->why);
 	packet_expect(&want, &out, row->why);
 }
 
@@ -558,6 +705,7 @@ static void unwrap_run(const struct unwrap_row *row)
 	if (is_remembered(&inner) != (row->unwrapped && !row->asks))
 		row_failed(row->why, "remembered as one that did not ask, or not");
 	watch_expect(&counters, row->counters, row->why);
+	option_want(&want, &out, row->asks ? MARKED : AS_BEFORE, row->why);
 	packet_expect(&want, &out, row->why);
 }
 
@@ -700,6 +848,8 @@ static int socket_at(const char *text)
 
 	assert_true(fd >= 0);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+	if (addr.ss_family == AF_INET6)
+		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)), 0);
 	if (bind(fd, (struct sockaddr *)&addr, len))
 		fail_msg("bind %s: %s", text, strerror(errno));
 	return fd;
@@ -709,6 +859,15 @@ static void listening_at(struct pair *p, const char *text)
 {
 	p->listener = socket_at(text);
 	assert_int_equal(listen(p->listener, 8), 0);
+}
+
+/* The programs know the listener @fd. */
+static void listener_state(int fd)
+{
+	struct ss_conn conn = { .role = SS_ROLE_LISTENER };
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &fd, &conn, BPF_ANY),
+			 0);
 }
 
 static void listening(struct pair *p)
@@ -792,6 +951,40 @@ static void connecting(struct pair *p)
 	assert_int_equal(errno, EINPROGRESS);
 }
 
+static void listening_ours(struct pair *p)
+{
+	listening(p);
+	listener_state(p->listener);
+}
+
+/* A connection without state, whose answers are known to be the service's. */
+static void established_noted(struct pair *p)
+{
+	struct ss_endpoint vip = endpoint(p->ip6 ? VIP6 : VIP4);
+	struct ss_flow flow = { endpoint(p->ip6 ? LISTEN6 : LISTEN4),
+				endpoint(p->ip6 ? CLIENT6 : CLIENT4) };
+	__u32 zero = 0, one = 1;
+
+	established(p);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.answers), &flow, &vip, BPF_ANY),
+			 0);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.answers_used), &zero, &one, BPF_ANY), 0);
+}
+
+/* Nothing is known of flows without state. */
+static void answers_clear(void)
+{
+	__u32 zero = 0, none = 0;
+	struct ss_flow flow;
+
+	while (!bpf_map_get_next_key(bpf_map__fd(skel->maps.answers), NULL, &flow))
+		assert_int_equal(bpf_map_delete_elem(bpf_map__fd(skel->maps.answers), &flow), 0);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.answers_used), &zero, &none,
+					     BPF_ANY),
+			 0);
+}
+
 static void nothing(struct pair *p)
 {
 	(void)p;
@@ -816,8 +1009,10 @@ static void pair_close(struct pair *p)
 }
 
 #define PASSES TC_NEXT, 0
-#define COLLIDES TC_DROP, C(syn_collision)
-#define OLD_LISTENER TC_NEXT, C(syn_old_listener)
+#define ACCEPTS TC_NEXT, 0, MARKED
+#define COLLIDES TC_DROP, C(syn_collision), AS_BEFORE
+#define OLD_LISTENER TC_NEXT, C(syn_old_listener), HOLDS
+#define NO_SOCKET TC_NEXT, C(server_elsewhere), HOLDS
 
 static const struct collision_row {
 	const char *why;
@@ -825,41 +1020,49 @@ static const struct collision_row {
 	void (*make)(struct pair *pair);
 	unsigned verdict;
 	__u64 counters;
+	enum option_fate fate;
 } collision_rows[] = {
 #define CLIENTS CLIENT4, CLIENT6
 #define OTHERS "10.0.1.2:40001", "[fd00:1::2]:40001"
 #define FAR4 "10.0.1.77:40000"
 #define FAR6 "[fd00:1::77]:40000"
 #define FARAWAY FAR4, FAR6
-	{ "no socket", CLIENTS, nothing, PASSES },
+	{ "no socket", CLIENTS, nothing, NO_SOCKET },
+	{ "a listener", CLIENTS, listening_ours, ACCEPTS },
 	{ "a listener that was there first", CLIENTS, listening, OLD_LISTENER },
 	{ "a live connection without sidestep", CLIENTS, established, COLLIDES },
 	{ "a live connection of another service", CLIENTS, established_other, COLLIDES },
-	{ "its own connection", CLIENTS, established_same, PASSES },
+	{ "its own connection", CLIENTS, established_same, ACCEPTS },
+	{ "its own connection, without state", CLIENTS, established_noted, ACCEPTS },
 	{ "a live connection from another port", OTHERS, established, OLD_LISTENER },
 	{ "a half-closed connection", CLIENTS, close_wait, COLLIDES },
 	{ "this host connects to the client", FARAWAY, connecting, COLLIDES },
-	{ "TIME_WAIT", CLIENTS, time_wait, PASSES }, /* last: it stays for a minute */
+	{ "TIME_WAIT", CLIENTS, time_wait, ACCEPTS }, /* last: it stays for a minute */
 };
 
 static struct packet_case collision_syn(bool ip6, const char *src4, const char *src6)
 {
 	static char request4[] = LINUX FULL;
 	struct packet_case syn4 = { SYN(src4, LISTEN4, LINUX FULL) };
+	static char request6[] = LINUX REQUEST6;
 	struct packet_case syn6 = { SYN(src6, LISTEN6, LINUX REQUEST6) };
-	struct ss_endpoint src = endpoint(src4);
+	struct ss_endpoint src = endpoint(src4), source6 = endpoint(src6);
+	struct ss_tag tag = ss_tag_of(&source6);
 
 	memcpy(request4 + sizeof(LINUX) - 1 + 8, &src.addr.w[3], 4);
 	memcpy(request4 + sizeof(LINUX) - 1 + 14, &src.port, 2);
 	syn4.spec.options = request4;
+	memcpy(request6 + sizeof(LINUX) - 1 + 10, &tag, 6);
+	memcpy(request6 + sizeof(LINUX) - 1 + 18, &source6.port, 2);
+	syn6.spec.options = request6;
 	return ip6 ? syn6 : syn4;
 }
 
-/* The program's verdict over @in, which it must not change. */
+/* The program's verdict over @in, of which it may change the request only. */
 static void collision_expect(const char *why, const struct packet_buf *in, unsigned want,
-			     __u64 moved)
+			     __u64 moved, enum option_fate fate)
 {
-	struct packet_buf out;
+	struct packet_buf out, wanted = *in;
 	unsigned verdict;
 
 	watch_start(&counters);
@@ -868,7 +1071,8 @@ static void collision_expect(const char *why, const struct packet_buf *in, unsig
 		row_failed(why, "IPv%u: verdict %d, not %d", is_ip6(in) ? 6 : 4, (int)verdict,
 			   (int)want);
 	watch_expect(&counters, moved, why);
-	packet_expect(in, &out, why);
+	option_want(&wanted, &out, fate, why);
+	packet_expect(&wanted, &out, why);
 }
 
 static void collision_run(const struct collision_row *row, bool ip6)
@@ -879,8 +1083,9 @@ static void collision_run(const struct collision_row *row, bool ip6)
 
 	packet_case_build(&in, &syn);
 	row->make(&pair);
-	collision_expect(row->why, &in, row->verdict, row->counters);
+	collision_expect(row->why, &in, row->verdict, row->counters, row->fate);
 	pair_close(&pair);
+	answers_clear();
 }
 
 static void collisions(void **state)
@@ -943,8 +1148,8 @@ static void collisions_refused(void **state)
 	static const struct packet_case syns[] = {
 		{ SYN(CLIENT4, LISTEN4, LINUX FULL_RETRY), .spec.seq = 1000 },
 		{ SYN(CLIENT4, LISTEN4, LINUX STRICT_RETRY), .spec.seq = 1000 },
-		{ SYN(CLIENT6, LISTEN6, LINUX REQUEST6_RETRY(BYTES_VIP6)), .spec.seq = 1000 },
-		{ SYN(CLIENT6, LISTEN6, REQUEST6_RETRY(BYTES_STRICT6)), .spec.seq = 1000 },
+		{ SYN(CLIENT6, LISTEN6, LINUX REQUEST6_RETRY(TAG_VIP6)), .spec.seq = 1000 },
+		{ SYN(CLIENT6, LISTEN6, REQUEST6_RETRY(TAG_STRICT6)), .spec.seq = 1000 },
 		{ SYN(CLIENT4, VIP4, LINUX), .spec.seq = 1000 },
 		{ SYN(CLIENT6, VIP6, LINUX), .spec.seq = 1000 },
 	};
@@ -999,13 +1204,14 @@ static void half_open_collision(bool ip6, int wire)
 	struct packet_buf in;
 
 	half_open(&pair, wire, &syn, &in);
-	collision_expect("the same SYN", &in, PASSES);
+	collision_expect("the same SYN", &in, ACCEPTS);
 	syn.spec.seq = 70000;
 	packet_case_build(&in, &syn);
-	collision_expect("another SYN for the same service", &in, PASSES);
+	collision_expect("another SYN for the same service", &in, ACCEPTS);
 	other.spec.seq = 70000;
 	if (ip6)
-		other.spec.options = LINUX REQUEST6_TO(BYTES_STRICT6);
+		other.spec.options = LINUX "\xfd\x14\x5d\x54" TAG_STRICT6
+					   "\x4a\xbf\x0b\x12\x15\xfe" PORT_80 PORT_40000;
 	else
 		other.spec.options =
 			LINUX "\xfd\x10\x5d\x52" BYTES_STRICT4 "\xa\0\1\x4d" PORT_80 PORT_40000;
@@ -1244,7 +1450,7 @@ static void again_run(const struct again_row *row, bool ip6)
 	synack.ack = next_byte(pair.client, TCP_SEND_QUEUE) + row->ack;
 	packet_build(&in, &synack);
 	conn = again_state(row, &pair);
-	collision_expect(row->why, &in, TC_NEXT, row->counters);
+	collision_expect(row->why, &in, TC_NEXT, row->counters, AS_BEFORE);
 	again_expect(row, &pair, &conn);
 	pair_close(&pair);
 }
@@ -1292,7 +1498,7 @@ static void synack_run(const struct synack_row *row, bool ip6)
 
 	packet_case_build(&in, &synack);
 	row->make(&pair);
-	collision_expect(row->why, &in, row->verdict, row->counters);
+	collision_expect(row->why, &in, row->verdict, row->counters, AS_BEFORE);
 	pair_close(&pair);
 }
 
@@ -1312,13 +1518,16 @@ static void synacks(void **state)
 #define BACK4 "10.0.1.5:8080"
 #define BACK6 "[fd00:1::5]:40000"
 #define BYTES_FAR4 "\xa\0\1\x4d"
-#define BYTES_FAR6 "\xfd\0\0\1\0\0\0\0\0\0\0\0\0\0\0\x77"
+#define SHORT_FAR4 "\x3d\xf5\x11\x8c"
+#define SHORT_FAR6 "\x4a\xbf\x0b\x12"
 #define BYTES_BACK4 "\xa\0\1\5"
 #define BYTES_BACK6 "\xfd\0\0\1\0\0\0\0\0\0\0\0\0\0\0\5"
 #define STRICT_FAR4 GRANT4("\x59", BYTES_FAR4, PORT_40000)
-#define STRICT_FAR6 GRANT6("\x5b", BYTES_FAR6)
+#define STRICT_FAR6 TAGGED("\x5b", SHORT_FAR6)
+#define SHORT_STRICT_FAR4 TAGGED("\x5b", SHORT_FAR4)
 #define CLASSIC_BACK4 GRANT4("\x58", BYTES_BACK4, PORT_8080)
 #define CLASSIC_BACK6 GRANT6("\x5a", BYTES_BACK6)
+#define KEEPS(options) BECOMES(options, options)
 
 /* A SYN-ACK of BACK for that client, with these options; and the options it is to have then. */
 static const struct strict_row {
@@ -1349,13 +1558,14 @@ static const struct strict_row {
 	{ "strict, with a port for the wire",
 	  BECOMES("\xfd\xc\x5d\x59" BYTES_FAR4 PORT_40000 "\x12\x34",
 		  "\xfd\xc\x5d\x58" BYTES_BACK4 PORT_8080 "\x12\x34") },
-	{ "v6 strict", BECOMES(LINUX STRICT_FAR6, LINUX CLASSIC_BACK6), .ip6 = true },
-	{ "v6 strict, first of the options", BECOMES(STRICT_FAR6 LINUX, CLASSIC_BACK6 LINUX),
-	  .ip6 = true },
-	{ "v6 strict, at an odd offset",
-	  BECOMES("\1" STRICT_FAR6 "\1\1\1", "\1" CLASSIC_BACK6 "\1\1\1"), .ip6 = true },
-	{ "v6 strict, repeat", BECOMES(GRANT6("\x5f", BYTES_FAR6), GRANT6("\x5e", BYTES_BACK6)),
-	  .ip6 = true },
+	{ "short", KEEPS(LINUX SHORT_STRICT_FAR4) },
+	{ "v6 strict", KEEPS(LINUX STRICT_FAR6), .ip6 = true },
+	{ "v6 strict, with room for a classic one", KEEPS(LINUX STRICT_FAR6 NOP12), .ip6 = true },
+	{ "v6 strict, first of the options", KEEPS(STRICT_FAR6 LINUX), .ip6 = true },
+	{ "v6 strict, at an odd offset", KEEPS("\1" STRICT_FAR6 "\1\1\1"), .ip6 = true },
+	{ "v6 strict, repeat", KEEPS(TAGGED("\x5f", SHORT_FAR6)), .ip6 = true },
+	{ "the answer to a held request", REFUSED(TAGGED("\x4b", SHORT_FAR4)), SYNACK_GONE },
+	{ "short, for another service", REFUSED(TAGGED("\x5b", SHORT_VIP4)), SYNACK_GONE },
 
 	{ "strict, acknowledges too much", STRAY(STRICT_FAR4), .ack = 1 },
 	{ "strict, acknowledges nothing", STRAY(STRICT_FAR4), .ack = -1 },
@@ -1384,6 +1594,18 @@ static struct ss_flow strict_wire(bool ip6, const char *src)
 	return (struct ss_flow){ endpoint(ip6 ? LISTEN6 : LISTEN4), endpoint(src) };
 }
 
+/* How the connection @flow, which asks, is found, by the @tag of its service or without (0). */
+static void asking_hint(const struct ss_flow *flow, __be32 tag)
+{
+	struct ss_wire hint = { .wire.local = flow->local, .flow = *flow };
+	__u32 slot;
+
+	hint.wire.remote.addr.w[0] = tag;
+	slot = ss_wire_slot(&hint.wire);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.wire_flows), &slot, &hint, BPF_ANY), 0);
+}
+
 /* The client that dials FAR, and what the programs know of it. */
 static void strict_client(struct pair *pair, bool mute)
 {
@@ -1393,15 +1615,12 @@ static void strict_client(struct pair *pair, bool mute)
 				.flow = { endpoint(pair->ip6 ? LISTEN6 : LISTEN4),
 					  endpoint(pair->ip6 ? FAR6 : FAR4) } };
 
-	struct ss_wire hint = { .wire.local = conn.flow.local, .flow = conn.flow };
-	__u32 slot = ss_wire_slot(&hint.wire);
-
 	connecting(pair);
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &pair->client, &conn,
 					     BPF_ANY),
 			 0);
-	assert_int_equal(
-		bpf_map_update_elem(bpf_map__fd(skel->maps.wire_flows), &slot, &hint, BPF_ANY), 0);
+	asking_hint(&conn.flow, 0);
+	asking_hint(&conn.flow, ss_tag_of(&conn.flow.remote).first);
 }
 
 /* The client's connection, and what is known of its flow, are as @row says. */
@@ -2270,7 +2489,7 @@ static const struct egress_row {
 	{ "v6 classic service", { SYNACK6(LINUX STRICT_GRANT6) }, GRANTED6(LINUX CLASSIC_GRANT6) },
 	{ "v6 grant alone", { SYNACK6(STRICT_GRANT6) }, GRANTED6(CLASSIC_GRANT6) },
 	{ "v6 repeat",
-	  { SYNACK6(GRANT6("\x5f", BYTES_VIP6)) },
+	  { SYNACK6(TAGGED("\x5f", SHORT_VIP6) NOP12) },
 	  GRANTED6(GRANT6("\x5e", BYTES_DIP6)) },
 
 	/* Not to be exchanged. */
@@ -2287,16 +2506,27 @@ static const struct egress_row {
 	{ "strict service, repeat",
 	  { SYNACK4(GRANT4("\x5d", BYTES_STRICT4, PORT_80)) },
 	  AS_IT_WAS },
-	{ "v6 strict service, repeat", { SYNACK6(GRANT6("\x5f", BYTES_STRICT6)) }, AS_IT_WAS },
+	{ "v6 strict service, repeat",
+	  { SYNACK6(TAGGED("\x5f", SHORT_STRICT6) NOP12) },
+	  AS_IT_WAS },
 	{ "service not served here",
 	  { SYNACK4(GRANT4("\x59", BYTES_OTHER4, PORT_80)) },
 	  AS_IT_WAS },
 	{ "port not served here", { SYNACK4(GRANT4("\x59", BYTES_VIP4, PORT_81)) }, AS_IT_WAS },
-	{ "v6 strict service", { SYNACK6(GRANT6("\x5b", BYTES_STRICT6)) }, AS_IT_WAS },
-	{ "v6 service not served here", { SYNACK6(GRANT6("\x5b", BYTES_OTHER6)) }, AS_IT_WAS },
+	{ "v6 strict service", { SYNACK6(TAGGED("\x5b", SHORT_STRICT6) NOP12) }, AS_IT_WAS },
+	{ "v6 service not served here",
+	  { SYNACK6(TAGGED("\x5b", "\x40\x80\xd2\x56") NOP12) },
+	  AS_IT_WAS },
 	{ "v6 port not served here",
 	  { FROM("[" DIP6 "]:81", CLIENT6, "SA", OPTIONS(STRICT_GRANT6)) },
 	  AS_IT_WAS },
+	{ "v6 no room for a classic one",
+	  { SYNACK6(LINUX TAGGED("\x5b", SHORT_VIP6)) },
+	  AS_IT_WAS },
+	{ "v6 not only NOPs behind it",
+	  { SYNACK6(TAGGED("\x5b", SHORT_VIP6) NOP4 NOP4 "\1\1\1\0") },
+	  AS_IT_WAS },
+	{ "short", { SYNACK4(LINUX TAGGED("\x5b", SHORT_VIP4)) }, AS_IT_WAS },
 	{ "grant not at the tail", { SYNACK4(STRICT_GRANT4 LINUX) }, AS_IT_WAS },
 	{ "v6 grant not at the tail", { SYNACK6(STRICT_GRANT6 LINUX) }, AS_IT_WAS },
 	{ "wrong length", { SYNACK4("\xfd\xb\x5d\x59" BYTES_VIP4 PORT_80 NO_WPORT) }, AS_IT_WAS },
@@ -2305,6 +2535,30 @@ static const struct egress_row {
 	  { SYNACK6("\xfd\x14\x5d\x5b" BYTES_DIP4 BYTES_DIP4 BYTES_DIP4) },
 	  AS_IT_WAS },
 	{ "a request in its place", { SYNACK4(FULL) }, AS_IT_WAS },
+
+	/* The request was held: the answer comes from the service all the same, and may be encapsulated. */
+	{ "held",
+	  { SYNACK4(MSS_REST("\5\xb4") TAGGED("\x4b", SHORT_VIP4)) },
+	  GRANTED4(MSS_REST("\5\x84") TAGGED("\x4b", SHORT_VIP4)) },
+	{ "held, after a SYN cookie",
+	  { SYNACK4(TAGGED("\x4f", SHORT_VIP4)) },
+	  GRANTED4(TAGGED("\x4f", SHORT_VIP4)) },
+	{ "held, strict service",
+	  { SYNACK4(TAGGED("\x4b", SHORT_STRICT4)) },
+	  FROM(STRICT4, CLIENT4, "SA", OPTIONS(TAGGED("\x4b", SHORT_STRICT4)), .ack = 1001) },
+	{ "held, rewritten before", { GRANTED4(TAGGED("\x4b", SHORT_VIP4)) }, AS_IT_WAS },
+	{ "held, not served here", { SYNACK4(TAGGED("\x4b", "\1\2\3\4")) }, AS_IT_WAS },
+	{ "held, from another port",
+	  { FROM(DIP4 ":8081", CLIENT4, "SA", OPTIONS(TAGGED("\x4b", SHORT_VIP4))) },
+	  AS_IT_WAS },
+	{ "v6 held",
+	  { SYNACK6(MSS_REST("\5\xb4") TAGGED("\x4b", SHORT_VIP6)) },
+	  GRANTED6(MSS_REST("\5\x84") TAGGED("\x4b", SHORT_VIP6)) },
+	{ "v6 held, strict service",
+	  { SYNACK6(TAGGED("\x4b", SHORT_STRICT6)) },
+	  FROM(STRICT6, CLIENT6, "SA", OPTIONS(TAGGED("\x4b", SHORT_STRICT6)), .ack = 1001) },
+
+	/* None of ours. */
 	{ "another experiment", { SYNACK4("\xfd\xc\xf9\x89\1\2\3\4\5\6\7\x8") }, AS_IT_WAS },
 	{ "no options", { SYNACK4("") }, AS_IT_WAS },
 	{ "v6 no options", { SYNACK6("") }, AS_IT_WAS },
@@ -2649,6 +2903,14 @@ static void configure_port(const char *at, __u16 vport)
 		bpf_map_update_elem(bpf_map__fd(skel->maps.serve_ports), &key, &value, BPF_ANY), 0);
 }
 
+static void configure_tag(const struct ss_endpoint *vip)
+{
+	__be32 tag = ss_tag_of(vip).first;
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.serve_tags), &tag, vip, BPF_ANY), 0);
+}
+
 static void configure(void)
 {
 	configure_port("10.99.0.1:8080", 80);
@@ -2659,6 +2921,8 @@ static void configure(void)
 					  .also = { 0, htons(serve_rows[i].also) },
 					  .strict = serve_rows[i].strict };
 
+		if (!serve_rows[i].udp)
+			configure_tag(&vip);
 		if (serve_rows[i].address)
 			assert_int_equal(address_parse(serve_rows[i].address, &serve.address), 0);
 		vip.protocol = serve_rows[i].udp ? SS_UDP : 0;
@@ -2670,6 +2934,30 @@ static void configure(void)
 		prefix_add(skel->maps.trusted, trusted_rows[i]);
 	for (size_t i = 0; i < ROWS(backends_rows); i++)
 		prefix_add(skel->maps.backends, backends_rows[i]);
+	for (size_t i = 0; i < ROWS(clients_rows); i++)
+		prefix_add(skel->maps.clients, clients_rows[i]);
+}
+
+/* Servers that may grant: listeners with the state that sockops gives them. */
+static void listeners_setup(void)
+{
+	static const char *const at[] = { "0.0.0.0:8080", "[::]:80", "[::]:8080", "0.0.0.0:8089" };
+
+	for (size_t i = 0; i < ROWS(at); i++) {
+		struct pair pair;
+
+		listening_at(&pair, at[i]);
+		listener_state(pair.listener);
+		listeners[i] = pair.listener;
+	}
+}
+
+static int ingress_teardown(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(listeners); i++)
+		close(listeners[i]);
+	return 0;
 }
 
 /* A network with a link a0-a1, and beyond it the clients. */
@@ -2695,6 +2983,7 @@ static int ingress_setup(void **state)
 	counters.fd = bpf_map__fd(skel->maps.counters);
 	configure();
 	network_setup();
+	listeners_setup();
 	return 0;
 }
 
@@ -2702,6 +2991,7 @@ static int ingress_setup(void **state)
 static int sockets_setup(void **state)
 {
 	(void)state;
+	answers_clear();
 	network_setup();
 	shell("for a in " DIP4 " 10.0.1.2 10.99.0.1; do ip addr add $a/32 dev lo || exit 1; done");
 	shell("for a in " DIP6
@@ -2717,6 +3007,7 @@ static int egress_setup(void **state)
 	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = bpf_program__fd(skel->progs.sidestep_egress));
 
 	(void)state;
+	answers_clear();
 	network_setup();
 	shell("for i in ipv4 ipv6; do echo 1 > /proc/sys/net/$i/conf/all/forwarding; done");
 	shell("ip link add b0 address 02:00:00:00:0b:00 type veth peer name b1 && "
@@ -2771,7 +3062,7 @@ int main(void)
 	};
 	int failed;
 
-	failed = cmocka_run_group_tests(ingress_tests, ingress_setup, NULL) +
+	failed = cmocka_run_group_tests(ingress_tests, ingress_setup, ingress_teardown) +
 		 cmocka_run_group_tests(socket_tests, sockets_setup, NULL) +
 		 cmocka_run_group_tests(egress_tests, egress_setup, egress_teardown);
 	host_bpf__destroy(skel);

@@ -25,7 +25,8 @@
 /* The IPv4 short request, the IPv4 grant and an IPv6 request, with content. */
 #define SHORT "\xfd\x8\x5d\x50\xa\x63\0\1"
 #define GRANT "\xfd\xc\x5d\x58\xa\0\3\2\x1f\x90\0\0"
-#define REQUEST6 "\xfd\x14\x5d\x54\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
+#define REQUEST6 "\xfd\x14\x5d\x54\1\2\3\4\5\6\x11\x12\x13\x14\x15\x16\0\x50\xc0\1"
+#define TAGGED(form) "\xfd\x8\x5d" form "\1\2\3\4"
 
 /* Bytes and their number; a string constant may hold zeros. */
 #define BYTES(s) (s), sizeof(s) - 1
@@ -39,6 +40,7 @@ static const struct {
 	enum ss_opt_result result;
 	unsigned off; /* where, if found */
 	unsigned form; /* which, if found */
+	unsigned word; /* 0: armed */
 } search_rows[] = {
 	{ "no options", BYTES(""), WHOLE, ANY, SS_OPT_ABSENT, 0, 0 },
 	{ "alone", BYTES(SHORT), WHOLE, ANY, SS_OPT_FOUND, 0, 0 },
@@ -58,7 +60,18 @@ static const struct {
 	{ "behind EOL", BYTES(MSS EOL SHORT), WHOLE, ANY, SS_OPT_ABSENT, 0, 0 },
 	{ "behind the header", BYTES(MSS SHORT), 4, ANY, SS_OPT_ABSENT, 0, 0 },
 	{ "other ExID", BYTES("\xfd\x8\xf9\x89\1\2\3\4" SHORT), WHOLE, ANY, SS_OPT_FOUND, 8, 0 },
-	{ "other ExID only", BYTES("\xfd\x8\x5d\x40\1\2\3\4"), WHOLE, ANY, SS_OPT_ABSENT, 0, 0 },
+	{ "other ExID only", BYTES("\xfd\x8\x5d\x30\1\2\3\4"), WHOLE, ANY, SS_OPT_ABSENT, 0, 0 },
+	{ "held request", BYTES(TAGGED("\x40")), WHOLE, ANY, SS_OPT_FOUND, 0, 0, SS_OPT_HELD },
+	{ "held request, IPv6, short", BYTES(TAGGED("\x47")), WHOLE, ANY, SS_OPT_FOUND, 0, 7,
+	  SS_OPT_HELD },
+	{ "answer to a held request", BYTES(TAGGED("\x4b")), WHOLE, ANY, SS_OPT_FOUND, 0, 11,
+	  SS_OPT_HELD },
+	{ "the same, with repeat", BYTES(TAGGED("\x4f")), WHOLE, ANY, SS_OPT_FOUND, 0, 15,
+	  SS_OPT_HELD },
+	{ "held grant", BYTES("\xfd\xc\x5d\x48\xa\0\3\2\x1f\x90\0\0"), WHOLE, ANY, SS_OPT_ABSENT, 0,
+	  0 },
+	{ "judged request", BYTES(TAGGED("\x60")), WHOLE, ANY, SS_OPT_FOUND, 0, 0, SS_OPT_JUDGED },
+	{ "judged grant", BYTES(TAGGED("\x6b")), WHOLE, ANY, SS_OPT_ABSENT, 0, 0 },
 	{ "other experiment kind", BYTES("\xfe\x8\x5d\x50\1\2\3\4"), WHOLE, ANY, SS_OPT_ABSENT, 0,
 	  0 },
 	{ "kind 253 without ExID", BYTES("\xfd\2" NOP NOP), WHOLE, ANY, SS_OPT_ABSENT, 0, 0 },
@@ -80,10 +93,9 @@ static const struct {
 	{ "ours, one too long", BYTES("\xfd\x9\x5d\x50\1\2\3\4\5"), WHOLE, ANY, SS_OPT_BAD_LENGTH,
 	  0, 0 },
 	{ "ours, ExID only", BYTES("\xfd\4\x5d\x50"), WHOLE, ANY, SS_OPT_BAD_LENGTH, 0, 0 },
-	{ "form 6 does not exist", BYTES("\xfd\x8\x5d\x56\1\2\3\4"), WHOLE, ANY, SS_OPT_ABSENT, 0,
-	  0 },
-	{ "form 6, asked for", BYTES("\xfd\x8\x5d\x56\1\2\3\4"), WHOLE, 0xFFFF, SS_OPT_BAD_LENGTH,
-	  0, 0 },
+	{ "short IPv6 request", BYTES(TAGGED("\x56")), WHOLE, ANY, SS_OPT_FOUND, 0, 6 },
+	{ "short grant", BYTES(TAGGED("\x5b")), WHOLE, SS_FORMS_GRANT4, SS_OPT_FOUND, 0, 11 },
+	{ "short grant, IPv6", BYTES(TAGGED("\x5f")), WHOLE, SS_FORMS_GRANT6, SS_OPT_FOUND, 0, 15 },
 };
 
 static void search(void **state)
@@ -103,18 +115,19 @@ static void search(void **state)
 			continue;
 		if (c.off != search_rows[i].off || c.form != search_rows[i].form)
 			fail_msg("%s: form %u at %u", search_rows[i].why, c.form, c.off);
+		assert_int_equal(c.word, search_rows[i].word ?: SS_OPT_ARMED);
 	}
 }
 
 /* DESIGN: the lengths of all forms, with retry and repeat bits. */
-static const unsigned form_len[16] = { 8, 8, 16, 16, 20, 20, 0, 0, 12, 12, 20, 20, 12, 12, 20, 20 };
+static const unsigned form_len[16] = { 8, 8, 16, 16, 20, 20, 8, 8, 12, 12, 20, 8, 12, 12, 20, 8 };
 
 static void every_form_is_found(void **state)
 {
 	(void)state;
 	for (unsigned form = 0; form < 16; form++) {
 		struct ss_opt_cursor c = { .forms = 1U << form };
-		struct ss_opt_head head = ss_opt_head(form);
+		struct ss_opt_head head = ss_opt_head(SS_OPT_ARMED, form);
 
 		assert_int_equal(ss_opt_len(form), form_len[form]);
 		if (!form_len[form])
@@ -134,7 +147,7 @@ static void no_length_but_the_form_s_own(void **state)
 	for (unsigned form = 0; form < 16; form++) {
 		for (unsigned len = 4; len <= SS_TCP_OPTS_MAX; len++) {
 			struct ss_opt_cursor c = { .forms = 0xFFFF, .len = SS_TCP_OPTS_MAX };
-			struct ss_opt_head head = ss_opt_head(form);
+			struct ss_opt_head head = ss_opt_head(SS_OPT_ARMED, form);
 
 			head.len = len;
 			memcpy(c.opts, &head, sizeof(head));
@@ -144,7 +157,7 @@ static void no_length_but_the_form_s_own(void **state)
 	}
 }
 
-/* Sets of forms: disjoint, and a bit for every form that exists. */
+/* Sets of forms: a bit for every form in one of them; short grants are both IP versions'. */
 static void sets_of_forms(void **state)
 {
 	(void)state;
@@ -152,7 +165,10 @@ static void sets_of_forms(void **state)
 		int sets = (SS_FORMS_REQUEST4 >> form & 1) + (SS_FORMS_REQUEST6 >> form & 1) +
 			   (SS_FORMS_GRANT4 >> form & 1) + (SS_FORMS_GRANT6 >> form & 1);
 
-		assert_int_equal(sets, form_len[form] ? 1 : 0);
+		assert_int_equal(sets, form == SS_GRANT_SHORT ||
+						       form == (SS_GRANT_SHORT | SS_GRANT_REPEAT)
+					       ? 2
+					       : 1);
 	}
 }
 
@@ -186,15 +202,17 @@ static void search_goes_on(void **state)
 
 static void match_leaves_form(void **state)
 {
-	__u32 form = 77;
+	__u32 form = 77, word = 78;
 
 	(void)state;
-	assert_int_equal(ss_opt_match((const __u8 *)MSS, ANY, &form), SS_OPT_ABSENT);
-	assert_int_equal(ss_opt_match((const __u8 *)"\xfd\x9\x5d\x50", ANY, &form),
+	assert_int_equal(ss_opt_match((const __u8 *)MSS, ANY, &form, &word), SS_OPT_ABSENT);
+	assert_int_equal(ss_opt_match((const __u8 *)"\xfd\x9\x5d\x50", ANY, &form, &word),
 			 SS_OPT_BAD_LENGTH);
 	assert_int_equal(form, 77);
-	assert_int_equal(ss_opt_match((const __u8 *)GRANT, ANY, &form), SS_OPT_FOUND);
+	assert_int_equal(word, 78);
+	assert_int_equal(ss_opt_match((const __u8 *)GRANT, ANY, &form, &word), SS_OPT_FOUND);
 	assert_int_equal(form, SS_GRANT4_CLASSIC);
+	assert_int_equal(word, SS_OPT_ARMED);
 }
 
 #define VIP SS_BE32(0x0a630001) /* 10.99.0.1 */
@@ -204,44 +222,76 @@ static void match_leaves_form(void **state)
 static void wire_bytes(void **state)
 {
 	const struct ss_opt_request4_short request4_short = {
-		.head = ss_opt_head(SS_REQUEST4_SHORT | SS_REQUEST_RETRY),
+		.head = ss_opt_head(SS_OPT_HELD, SS_REQUEST4_SHORT | SS_REQUEST_RETRY),
 		.vip = VIP,
 	};
 	const struct ss_opt_request4 request4 = {
-		.head = ss_opt_head(SS_REQUEST4),
+		.head = ss_opt_head(SS_OPT_ARMED, SS_REQUEST4),
 		.vip = VIP,
 		.cip = CIP,
 		.vport = SS_BE16(80),
 		.cport = SS_BE16(0xc001),
 	};
-	const struct ss_opt_addr6 request6 = {
-		.head = ss_opt_head(SS_REQUEST6),
-		.addr = { SS_BE32(0xfd000099), 0, 0, SS_BE32(1) },
+	const struct ss_opt_request6 request6 = {
+		.head = ss_opt_head(SS_OPT_ARMED, SS_REQUEST6),
+		.service = { SS_BE32(0x01020304), SS_BE16(0x0506) },
+		.client = { SS_BE32(0x11121314), SS_BE16(0x1516) },
+		.vport = SS_BE16(80),
+		.cport = SS_BE16(0xc001),
 	};
 	const struct ss_opt_grant4 classic4 = {
-		.head = ss_opt_head(SS_GRANT4_CLASSIC),
+		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT4_CLASSIC),
 		.addr = DIP,
 		.port = SS_BE16(8080),
 	};
 	const struct ss_opt_grant4 strict4 = {
-		.head = ss_opt_head(SS_GRANT4_STRICT | SS_GRANT_REPEAT),
+		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT4_STRICT | SS_GRANT_REPEAT),
 		.addr = VIP,
 		.port = SS_BE16(80),
 		.wport = SS_BE16(0x1234),
 	};
-	const struct ss_opt_addr6 strict6 = {
-		.head = ss_opt_head(SS_GRANT6_STRICT),
+	const struct ss_opt_grant6 classic6 = {
+		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT6_CLASSIC),
 		.addr = { SS_BE32(0xfd000099), SS_BE32(0x01020304), SS_BE32(0x05060708), VIP },
+	};
+	const struct ss_opt_tagged held = {
+		.head = ss_opt_head(SS_OPT_HELD, SS_GRANT_SHORT | SS_GRANT_REPEAT),
+		.service = SS_BE32(0x01020304),
 	};
 
 	(void)state;
-	assert_memory_equal(&request4_short, "\xfd\x8\x5d\x51\xa\x63\0\1", 8);
+	assert_memory_equal(&request4_short, "\xfd\x8\x5d\x41\xa\x63\0\1", 8);
 	assert_memory_equal(&request4, "\xfd\x10\x5d\x52\xa\x63\0\1\xa\0\1\2\0\x50\xc0\1", 16);
 	assert_memory_equal(&request6, REQUEST6, 20);
 	assert_memory_equal(&classic4, GRANT, 12);
 	assert_memory_equal(&strict4, "\xfd\xc\x5d\x5d\xa\x63\0\1\0\x50\x12\x34", 12);
-	assert_memory_equal(&strict6, "\xfd\x14\x5d\x5b\xfd\0\0\x99\1\2\3\4\5\6\7\x8\xa\x63\0\1",
+	assert_memory_equal(&classic6, "\xfd\x14\x5d\x5a\xfd\0\0\x99\1\2\3\4\5\6\7\x8\xa\x63\0\1",
 			    20);
+	assert_memory_equal(&held, TAGGED("\x4f"), 8);
+}
+
+/* Tags: the same bytes on every host, and others for another address or another port. */
+static void tags(void **state)
+{
+	struct ss_endpoint e = { .addr = ss_addr_v4(VIP), .port = SS_BE16(80) }, other = e;
+	struct ss_tag tag = ss_tag_of(&e), another;
+
+	(void)state;
+	assert_memory_equal(&tag, "\x66\x83\x1c\xb3\x70\x64", 6);
+	other.port = SS_BE16(81);
+	another = ss_tag_of(&other);
+	assert_false(ss_tag_equal(&tag, &another));
+	assert_true(tag.first != another.first);
+	for (int i = 0; i < 4; i++) {
+		other = e;
+		other.addr.w[i] ^= SS_BE32(1);
+		another = ss_tag_of(&other);
+		assert_false(ss_tag_equal(&tag, &another));
+		assert_true(tag.first != another.first);
+	}
+	another = tag;
+	another.rest ^= 1;
+	assert_false(ss_tag_equal(&tag, &another));
 }
 
 int main(void)
@@ -255,6 +305,7 @@ int main(void)
 		cmocka_unit_test(search_goes_on),
 		cmocka_unit_test(match_leaves_form),
 		cmocka_unit_test(wire_bytes),
+		cmocka_unit_test(tags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

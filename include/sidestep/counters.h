@@ -11,8 +11,13 @@
 
 /* clang-format off */
 #define SS_HOST_COUNTERS(X)                                                                        \
-	X(client_asked,           "connections whose SYN carried a request")                       \
-	X(client_direct,          "connections that run directly to their server")                 \
+	X(client_asked,           "connections whose SYN left with a request that may be granted")  \
+	X(client_direct,          "connections that run directly to their server: their first packet has left so") \
+	X(client_held,            "not redirected: the balancer or the server took the request back")                  \
+	X(client_unseen,          "not redirected: the SYN did not pass this host's egress program")                    \
+	X(client_no_ingress,      "not redirected: what arrives by this interface does not pass the ingress program")   \
+	X(client_translated,      "not redirected: this host translates the connection's addresses or ports")           \
+	X(client_other_netns,     "not redirected: the socket is in another network namespace (a container)")           \
 	X(client_no_room,         "not redirected: no room for a request in the SYN")              \
 	X(client_signed,          "not redirected: TCP MD5 or TCP-AO signs the addresses")                 \
 	X(client_gave_up,         "not redirected: no answer to two SYNs with a request")          \
@@ -29,6 +34,8 @@
 	X(dial_unanswered,        "dials given up without any answer to their request; after two, the service is dialled plainly for a minute") \
 	X(server_direct,          "connections that were granted to come directly")                \
 	X(server_cookie_direct,   "after a SYN cookie: the client repeated its request (included in server_direct)") \
+	X(server_held,            "connections that stay on the balancer path: the client or the balancer holds the request, or it did not pass this host's ingress program") \
+	X(server_elsewhere,       "SYNs for a service whose port no socket of this network namespace listens on (a container's published port?)") \
 	X(server_plain,           "connections that stay on the balancer path: the client did not ask") \
 	X(server_no_room,         "not granted: no room for a grant in the SYN-ACK")               \
 	X(server_not_served,      "not granted: the request names a service not served here")      \
@@ -39,6 +46,7 @@
 	X(server_state_full,      "not granted: no memory for the connection's state")             \
 	X(syn_restored,           "SYNs whose client address or port was restored")                \
 	X(syn_not_restored,       "SYNs left with a trusted balancer's address: their SYN-ACK cannot carry a grant")               \
+	X(syn_client_refused,     "SYNs left with a trusted balancer's address: the client is not inside of the clients configured") \
 	X(syn_not_served,         "SYNs whose request names a service not served here")            \
 	X(syn_ambiguous,          "SYNs dropped: too short to say which of several services on one port they want; the next one says") \
 	X(syn_old_listener,       "SYNs for a server that listened before the programs were loaded: it cannot grant") \
@@ -64,6 +72,7 @@
 #define SS_LB_COUNTERS(X)                                                                          \
 	X(syn_forwarded,        "SYNs sent to a backend")                                          \
 	X(syn_plain,            "SYNs without a request, sent by the service's method (included in syn_forwarded)") \
+	X(syn_held,             "SYNs whose request may not be granted: the client holds it, or something on the way has changed the source (included in syn_forwarded)") \
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(syn_diverted,         "SYNs sent to another backend than the scheduler's, which was held or in its slow start (included in syn_forwarded)") \
 	X(backend_held,         "times that a backend was held: too many SYNs came again")         \

@@ -44,7 +44,7 @@ struct ss_conn {
 	__u8 rewrite; /* 1: packets are rewritten to or from wire */
 	__u8 syn_retries; /* client: how often the SYN was retransmitted */
 	__u8 request_len; /* client: bytes of request in the last segment; 0: none */
-	__u8 asked; /* client: 1 once a SYN carried a request */
+	__u8 asked; /* client: 1 once egress armed a request of its SYN */
 	__u8 cb_flags; /* sockops callbacks that this program switched on */
 	__u8 hop; /* an ss_hop */
 	__u8 hop_mac[6]; /* the service's next hop when hop was decided */
@@ -52,11 +52,14 @@ struct ss_conn {
 	__u8 strict; /* client: 1 if the server answers, or may, from its own address */
 	__u8 repeat; /* client: not 0 while segments repeat the request; 1 + timeouts */
 	__u8 sent_on; /* client: 1 if its SYN came back and was sent on to the second choice */
-	__u32 hop_ifindex; /* the interface to the server; 0: that of the service */
+	__u32 hop_ifindex; /* to the server; 0: that of the service; while it asks: where the SYN left */
 	__u8 counted; /* server: 1 while it is in open_conns */
 	__u8 catch_up; /* client: 1 if the balancer path is to hear of what the direct one took */
 	__u8 plain_first; /* client: 1 if its first SYN was plain for what was remembered */
-	__u8 pad2;
+	__u8 foreign; /* client: 1: of another network namespace than the programs' */
+	__u8 answered; /* client: 1 once ingress saw the answer to its SYN */
+	__u8 direct; /* client: 1 once a packet has left directly */
+	__u8 pad2[6];
 };
 
 /* One connection as `sidestep host connections` reads it from the iterator program. */
@@ -187,7 +190,7 @@ struct ss_place {
 #define SS_HOST_RULES 1024
 #define SS_HOST_INTERFACES 256
 
-_Static_assert(sizeof(struct ss_conn) == 104, "ss_conn has no hidden padding");
+_Static_assert(sizeof(struct ss_conn) == 112, "ss_conn has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_flow) == 32, "ss_strict_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_strict_end) == 48, "ss_strict_end has no hidden padding");
 _Static_assert(sizeof(struct ss_serve) == 28, "ss_serve has no hidden padding");

@@ -137,23 +137,8 @@ static void build_syn(const struct variant *v, struct packet_buf *p)
 	struct packet_spec spec = {
 		.src = v->src, .dst = v->dst, .flags = "S", .options = options
 	};
-	struct ss_endpoint src, dst;
 
-	endpoint_parse(v->src, &src);
-	endpoint_parse(v->dst, &dst);
-	if (ss_addr_is_v4(&dst.addr)) {
-		struct ss_opt_request4 request = { ss_opt_head(SS_REQUEST4), dst.addr.w[3],
-						   src.addr.w[3], dst.port, src.port };
-
-		memcpy(options + 20, &request, sizeof(request));
-		spec.options_len = 20 + sizeof(request);
-	} else {
-		struct ss_opt_addr6 request = { .head = ss_opt_head(SS_REQUEST6) };
-
-		memcpy(request.addr, &dst.addr, 16);
-		memcpy(options + 20, &request, sizeof(request));
-		spec.options_len = 20 + sizeof(request);
-	}
+	spec.options_len = 20 + packet_request(v->dst, v->src, SS_OPT_ARMED, options + 20);
 	packet_build(p, &spec);
 }
 

@@ -160,12 +160,12 @@ static const struct answer {
 	{ "reaching out of the header", OPTIONS("\xfd\xc\x5d\x58" INSIDE4),
 	  OPTIONS("\xfd\x14\x5d\x5a" SOME6), "client_bad_grant" },
 	{ "behind a broken option", OPTIONS("\x8\0" NOP NOP GRANT4), NONE, "client_bad_grant" },
-	{ "the SYN had no room for a request", NONE, OPTIONS(MSS GRANT6), "client_no_room",
+	{ "the SYN had room for a short request only", NONE, OPTIONS(MSS GRANT6), "client_direct",
 	  SERVICE_FAST_OPEN },
 	{ "no service was dialled", OPTIONS(MSS GRANT4), OPTIONS(MSS GRANT6), NULL, OTHER_ADDRESS },
 };
 
-/* A request for a cookie, and there is no room for one of IPv6. */
+/* A request for a cookie, beside which there is room for a short one of IPv6. */
 static void fast_open_main(void *arg)
 {
 	struct talk *talk = arg;
@@ -389,7 +389,13 @@ void case_forged_again(const struct family *family)
 #define ATTACKER_PORT "\x15\xb3"
 #define VICTIM "\xa\0\x15\2" /* c1 */
 #define VIP4 "\xa\x63\0\1"
-#define VIP6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
+/* Tags: of the service "other", of s2 with that port, and of c1 with that of its transfer. */
+#define TAG_OTHER6 "\x8c\xaa\x3d\x68\x62\x14"
+#define TAG_ATTACKER6 "\x22\xb4\x09\x14\x6c\x40"
+#define TAG_VICTIM6 "\xe5\xed\x1d\x3f\xb0\xc8"
+#define TAG_NOBODY6 "\xbc\x20\x18\x1d\x11\xb6" /* [fd00:99::77]:84 */
+#define TAG_ONE6 "\x45\x86\xf0\xc9\x91\x4a"
+#define TAG_TWIN6 "\xa0\xd3\xff\x95\x73\x02"
 #define OTHER "\0\x54" /* the service "other" */
 #define FULL "\xfd\x10\x5d\x52"
 #define REQUEST6 "\xfd\x14\x5d\x54"
@@ -402,10 +408,11 @@ static const struct asked {
 	bool by_balancer;
 } asks[] = {
 	{ "what a client would say", OPTIONS(MSS FULL VIP4 ATTACKER OTHER ATTACKER_PORT),
-	  OPTIONS(MSS REQUEST6 VIP6), "server_direct" },
+	  OPTIONS(MSS REQUEST6 TAG_OTHER6 TAG_ATTACKER6 OTHER ATTACKER_PORT), "server_direct" },
 	{ "the same, by a balancer", OPTIONS(MSS FULL VIP4 ATTACKER OTHER ATTACKER_PORT), NONE,
 	  "server_direct", "syn_restored", true },
-	{ "somebody else's address", OPTIONS(MSS FULL VIP4 VICTIM OTHER ATTACKER_PORT), NONE,
+	{ "somebody else's address", OPTIONS(MSS FULL VIP4 VICTIM OTHER ATTACKER_PORT),
+	  OPTIONS(MSS REQUEST6 TAG_OTHER6 TAG_VICTIM6 OTHER ATTACKER_PORT),
 	  "server_source_mismatch", "syn_untrusted" },
 	{ "another port of its own", OPTIONS(MSS FULL VIP4 ATTACKER OTHER "\x15\xb4"), NONE,
 	  "server_source_mismatch", "syn_untrusted" },
@@ -413,19 +420,19 @@ static const struct asked {
 	  "server_source_mismatch", "syn_untrusted" },
 	{ "a service that nobody has",
 	  OPTIONS(MSS FULL "\xa\x63\0\x77" ATTACKER OTHER ATTACKER_PORT),
-	  OPTIONS(REQUEST6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\x77"), "server_not_served",
+	  OPTIONS(REQUEST6 TAG_NOBODY6 TAG_ATTACKER6 OTHER ATTACKER_PORT), "server_not_served",
 	  "syn_not_served" },
 	{ "another port of the service", OPTIONS(FULL VIP4 ATTACKER "\0\x57" ATTACKER_PORT), NONE,
 	  "server_not_served", "syn_not_served" },
-	{ "the other family's", OPTIONS(MSS REQUEST6 VIP6),
+	{ "the other family's", OPTIONS(MSS REQUEST6 TAG_OTHER6 TAG_ATTACKER6 OTHER ATTACKER_PORT),
 	  OPTIONS(MSS FULL VIP4 ATTACKER OTHER ATTACKER_PORT), NULL },
 	{ "a grant", OPTIONS(MSS GRANT4), OPTIONS(MSS GRANT6), NULL },
 	{ "length 0", OPTIONS("\xfd\0\x5d\x52" VIP4), OPTIONS("\xfd\0\x5d\x54" SOME6),
 	  "server_bad_request" },
 	{ "length 1", OPTIONS("\xfd\1\x5d\x52" VIP4), OPTIONS("\xfd\1\x5d\x54" SOME6),
 	  "server_bad_request" },
-	{ "too short", OPTIONS("\xfd\x8\x5d\x52" VIP4), OPTIONS("\xfd\x10\x5d\x54" VIP6),
-	  "server_bad_request" },
+	{ "too short", OPTIONS("\xfd\x8\x5d\x52" VIP4),
+	  OPTIONS("\xfd\x10\x5d\x54" TAG_OTHER6 TAG_ATTACKER6), "server_bad_request" },
 	{ "reaching out of the header", OPTIONS(FULL VIP4), OPTIONS(REQUEST6 SOME6),
 	  "server_bad_request" },
 	{ "behind a broken option", OPTIONS("\x8\0" NOP NOP "\xfd\x8\x5d\x50" VIP4 NOP NOP NOP NOP),
@@ -496,8 +503,8 @@ static void ask_in_between(const struct family *family)
 		OPTIONS(FULL "\xa\x63\0\2" VICTIM "\0\x51\x75\x30"),
 	};
 	static const struct options v6[] = {
-		OPTIONS(REQUEST6 VIP6),
-		OPTIONS(REQUEST6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\2"),
+		OPTIONS(REQUEST6 TAG_ONE6 TAG_VICTIM6 "\0\x51\x75\x30"),
+		OPTIONS(REQUEST6 TAG_TWIN6 TAG_VICTIM6 "\0\x51\x75\x30"),
 	};
 
 	counters_mark();
@@ -541,7 +548,8 @@ void case_forged_requests(const struct family *family)
 void case_forged_syn(const struct family *family)
 {
 	static const struct options v4 = OPTIONS(MSS FULL VIP4 VICTIM ONE VICTIM_PORT);
-	static const struct options v6 = OPTIONS(MSS REQUEST6 VIP6);
+	static const struct options v6 =
+		OPTIONS(MSS REQUEST6 TAG_ONE6 "\xce\xf3\x96\x85\xf3\x58" ONE VICTIM_PORT);
 	const struct options *options = options_of(family, &v4, &v6);
 	struct talk *talk = talk_new(family, PORT_ONE, echo_client, echo_server);
 	struct wire_packet reset;

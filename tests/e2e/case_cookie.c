@@ -16,6 +16,8 @@
 
 #include <sidestep/option.h>
 
+#include "address.h"
+
 #include "../packet.h"
 #include "capture.h"
 #include "programs.h"
@@ -177,23 +179,15 @@ static const char linux_options[] = "\2\4\5\xb4\4\2\10\n\0\0\0\1\0\0\0\0\1\3\3\7
 static unsigned flood_options(const struct talk *talk, unsigned i, const char *source, __u16 port,
 			      uint8_t options[SS_TCP_OPTS_MAX])
 {
-	struct ss_opt_request4 request4 = { .head = ss_opt_head(SS_REQUEST4),
-					    .vport = htons(talk->vport),
-					    .cport = htons(port) };
-	struct ss_opt_addr6 request6 = { .head = ss_opt_head(SS_REQUEST6) };
+	char vip[ADDRESS_TEXT_LEN], client[ADDRESS_TEXT_LEN];
+	const char *form = talk->family->af == AF_INET ? "%s:%u" : "[%s]:%u";
 
 	memcpy(options, linux_options, LINUX_LEN);
 	if (i % 2)
 		return LINUX_LEN;
-	if (talk->family->af == AF_INET) {
-		inet_pton(AF_INET, talk->vip, &request4.vip);
-		inet_pton(AF_INET, source, &request4.cip);
-		memcpy(options + LINUX_LEN, &request4, sizeof(request4));
-		return LINUX_LEN + sizeof(request4);
-	}
-	inet_pton(AF_INET6, talk->vip, request6.addr);
-	memcpy(options + LINUX_LEN, &request6, sizeof(request6));
-	return LINUX_LEN + sizeof(request6);
+	snprintf(vip, sizeof(vip), form, talk->vip, talk->vport);
+	snprintf(client, sizeof(client), form, source, port);
+	return LINUX_LEN + packet_request(vip, client, SS_OPT_ARMED, options + LINUX_LEN);
 }
 
 /* SYN number @i of a flood: straight for s1, from an address where nobody answers. */

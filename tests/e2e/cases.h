@@ -104,6 +104,17 @@
 	X(drained, "a drained backend's connections are counted", ALL)                            \
 	X(held, "a backend that does not answer gets no more connections", ALL)                   \
 	X(syn_limit, "more SYNs than a source prefix may send", ALL)                              \
+	X(held_container, "a client in a container whose address is translated", ALL)             \
+	X(held_router, "a router translates the client's address", ALL)                           \
+	X(held_translated, "the client's host translates its ports", ALL)                         \
+	X(held_egress, "the client's egress program is not reached", ALL)                         \
+	X(held_ingress, "the server's ingress program is not reached", ALL)                       \
+	X(held_blind, "the client's ingress program is not reached", ALL)                         \
+	X(held_server_egress, "the server's egress program is not reached", ALL)                  \
+	X(held_published, "a container's published port", ALL)                                    \
+	X(held_listener, "a listener outside of the programs' cgroup", ALL)                       \
+	X(held_clients, "a balancer that names a client it may not", ONLY_IPV4)                   \
+	X(held_pretender, "a local user is client and server in a namespace of his own", ALL)     \
 	X(plain_gue, "clients that do not ask, by Generic UDP Encapsulation", ALL)                \
 	X(listener_first, "a server that listened before the programs were loaded", ALL)          \
 	X(adopted_callbacks, "a listener that was there first costs no calls for data", ALL)      \

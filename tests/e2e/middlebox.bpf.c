@@ -200,15 +200,18 @@ EACH_BYTE(reflect)
 static __always_inline __u32 request_rebuild(struct segment *s)
 {
 	struct ss_endpoint vip = packet_source(&s->p), client = packet_destination(&s->p);
-	struct ss_opt_request4 v4 = { ss_opt_head(SS_REQUEST4), vip.addr.w[3], client.addr.w[3],
-				      vip.port, client.port };
-	struct ss_opt_addr6 v6 = { .head = ss_opt_head(SS_REQUEST6) };
+	struct ss_opt_request4 v4 = { ss_opt_head(SS_OPT_ARMED, SS_REQUEST4), vip.addr.w[3],
+				      client.addr.w[3], vip.port, client.port };
+	struct ss_opt_request6 v6 = { .head = ss_opt_head(SS_OPT_ARMED, SS_REQUEST6),
+				      .service = ss_tag_of(&vip),
+				      .client = ss_tag_of(&client),
+				      .vport = vip.port,
+				      .cport = client.port };
 
 	if (!s->p.is_ip6) {
 		__builtin_memcpy(s->more, &v4, sizeof(v4));
 		return sizeof(v4);
 	}
-	__builtin_memcpy(v6.addr, &vip.addr, sizeof(v6.addr));
 	__builtin_memcpy(s->more, &v6, sizeof(v6));
 	return sizeof(v6);
 }
