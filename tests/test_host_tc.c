@@ -235,7 +235,7 @@ static const struct ingress_row {
 	  UNTRUSTED },
 	{ "not trusted, and another port", { SYN(STRANGER4, DIP4 ":80", LINUX FULL) }, UNTRUSTED },
 	{ "the service's port", { SYN(CLIENT4, DIP4 ":80", LINUX FULL) }, PORT_RESTORED },
-	{ "another port of the server's", { SYN(CLIENT4, DIP4 ":8089", LINUX FULL) }, UNTOUCHED },
+	{ "another port of the server's", { SYN(CLIENT4, DIP4 ":8089", LINUX FULL) }, ACCEPTED },
 	{ "another port of the server's, another source",
 	  { SYN(BALANCER4, DIP4 ":8089", LINUX FULL) },
 	  SOURCE_RESTORED },
