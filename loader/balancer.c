@@ -221,9 +221,11 @@ static int balancer_apply(const struct pins *pins, bool running,
 		ret = interfaces_write(pins, config->interfaces, ifindex, config->interfaces_count,
 				       err);
 	detach_others(pins);
-	if (!ret)
-		lb_neighbours_keep(pins, config->services, config->services_count);
-	return ret;
+	if (ret)
+		return ret;
+	lb_neighbours_keep(pins, config->services, config->services_count);
+	lb_ways_check(pins, config, ifindex, warn);
+	return 0;
 }
 
 static void balancer_remove(const struct pins *pins)

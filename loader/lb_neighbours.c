@@ -2,9 +2,12 @@
 #include "lb_neighbours.h"
 
 #include <errno.h>
+#include <linux/genetlink.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,12 +16,22 @@
 
 #include <sidestep/lb.h>
 
+#include "xdp.h"
+
+/* linux/netdev.h, of Linux 6.3 and later */
+#define NETDEV_FAMILY "netdev"
+#define NETDEV_DEV_GET 1
+#define NETDEV_IFINDEX 1
+#define NETDEV_XDP_FEATURES 3
+#define NETDEV_XDP_NDO_XMIT 4
+
 /* A request and, in its place, the answer. */
 struct message {
 	struct nlmsghdr head;
 	union {
 		struct rtmsg route;
 		struct ndmsg neighbour;
+		struct genlmsghdr generic;
 		struct nlmsgerr error;
 		char room[4096];
 	};
@@ -43,9 +56,9 @@ static void message_add_address(struct message *m, unsigned short type, int fami
 }
 
 /* Sends @m to the kernel and has the answer in its place. Returns 0 or a negative errno. */
-static int message_ask(struct message *m)
+static int message_ask_by(struct message *m, int protocol)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 	ssize_t len;
 
 	if (fd < 0)
@@ -61,6 +74,11 @@ static int message_ask(struct message *m)
 	if ((size_t)len < NLMSG_LENGTH(sizeof(m->error)) || m->head.nlmsg_len > (size_t)len)
 		return -EPROTO;
 	return m->head.nlmsg_type == NLMSG_ERROR ? m->error.error : 0;
+}
+
+static int message_ask(struct message *m)
+{
+	return message_ask_by(m, NETLINK_ROUTE);
 }
 
 /* The attribute @type of @m behind a header of @skip bytes; NULL: it has none, or a shorter one than @len. */
@@ -231,4 +249,88 @@ void lb_neighbours_release(const struct pins *pins)
 	}
 	if (map >= 0)
 		close(map);
+}
+
+/* What XDP can do with the interface @ifindex, a mask. 0, or a negative errno: the kernel does not say. */
+static int xdp_features(int ifindex, __u64 *features)
+{
+	struct message m = { .head = { .nlmsg_len = NLMSG_LENGTH(sizeof(m.generic)),
+				       .nlmsg_type = GENL_ID_CTRL,
+				       .nlmsg_flags = NLM_F_REQUEST },
+			     .generic = { .cmd = CTRL_CMD_GETFAMILY, .version = 1 } };
+	const void *value;
+	__u16 family;
+	int ret;
+
+	message_add(&m, CTRL_ATTR_FAMILY_NAME, NETDEV_FAMILY, sizeof(NETDEV_FAMILY));
+	ret = message_ask_by(&m, NETLINK_GENERIC);
+	value = ret ? NULL
+		    : message_get(&m, sizeof(m.generic), CTRL_ATTR_FAMILY_ID, sizeof(family));
+	if (!value)
+		return ret ? ret : -ENOENT;
+	memcpy(&family, value, sizeof(family));
+	m = (struct message){ .head = { .nlmsg_len = NLMSG_LENGTH(sizeof(m.generic)),
+					.nlmsg_type = family,
+					.nlmsg_flags = NLM_F_REQUEST },
+			      .generic = { .cmd = NETDEV_DEV_GET, .version = 1 } };
+	message_add(&m, NETDEV_IFINDEX, &ifindex, sizeof(ifindex));
+	ret = message_ask_by(&m, NETLINK_GENERIC);
+	value = ret ? NULL
+		    : message_get(&m, sizeof(m.generic), NETDEV_XDP_FEATURES, sizeof(*features));
+	if (!value)
+		return ret ? ret : -ENOENT;
+	memcpy(features, value, sizeof(*features));
+	return 0;
+}
+
+/* A frame that came in natively by another interface than @ifindex would have to leave by that one. */
+static bool is_redirected_to(const struct pins *pins, const int *from, unsigned n, int ifindex)
+{
+	const char *mode;
+	char name[32];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "xdp_%d", from[i]);
+		mode = from[i] == ifindex ? NULL : xdp_attached_mode(pins, name);
+		if (mode && !strcmp(mode, "native"))
+			return true;
+	}
+	return false;
+}
+
+/* Warns if the way to @to is none for XDP frames. Returns the interface that it warned of; else 0. */
+static int way_check(const struct pins *pins, const int *from, unsigned n, const struct ss_addr *to,
+		     int warned, void (*warn)(const char *text))
+{
+	char interface[IF_NAMESIZE], text[384];
+	struct next_hop hop;
+	__u64 features;
+
+	if (next_hop_find(to, &hop) || hop.is_local || hop.ifindex == warned ||
+	    !is_redirected_to(pins, from, n, hop.ifindex) || xdp_features(hop.ifindex, &features) ||
+	    (features & NETDEV_XDP_NDO_XMIT) || !if_indextoname(hop.ifindex, interface))
+		return 0;
+	snprintf(
+		text, sizeof(text),
+		"packets to backends leave by %s, which takes no frames from XDP (a bridge; a veth "
+		"whose peer has neither an XDP program nor GRO): they will be lost. Have XDP or "
+		"GRO "
+		"on at the peer, or say xdp_mode: generic",
+		interface);
+	warn(text);
+	return hop.ifindex;
+}
+
+void lb_ways_check(const struct pins *pins, const struct balancer_config *config,
+		   const int *ifindex, void (*warn)(const char *text))
+{
+	int warned = 0, now;
+
+	for (unsigned i = 0; i < config->services_count; i++)
+		for (unsigned j = 0; j < config->services[i].backends_count; j++) {
+			now = way_check(pins, ifindex, config->interfaces_count,
+					&config->services[i].backends[j].address.addr, warned,
+					warn);
+			warned = now ? now : warned;
+		}
 }

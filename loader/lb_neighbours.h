@@ -36,7 +36,14 @@ int lb_neighbours_check(const struct service_config *services, unsigned count, s
 void lb_neighbours_keep(const struct pins *pins, const struct service_config *services,
 			unsigned count);
 
-/* Undoes that. */
+/*
+ * Tells @warn of interfaces that backends are reached by, other than those that packets come in by (the
+ * interfaces of @config, @ifindex), and that take no frames from XDP. Linux 6.3 and later say so.
+ */
+void lb_ways_check(const struct pins *pins, const struct balancer_config *config,
+		   const int *ifindex, void (*warn)(const char *text));
+
+/* Undoes lb_neighbours_keep(). */
 void lb_neighbours_release(const struct pins *pins);
 
 #endif

@@ -114,3 +114,23 @@ void case_backend_itself(const struct family *family)
 	expect_says("lb", 1, "backend me is this machine itself", "nat", config);
 	works(family);
 }
+
+/* The way to the servers leaves by another veth, whose peer takes frames from XDP only with GRO. */
+void case_second_arm(const struct family *family)
+{
+	const char *up = up_by("native");
+	static char output[OUTPUT_LEN];
+
+	(void)family;
+	must("lb",
+	     "ip link add arm address 02:00:00:00:09:02 type veth peer name arm-peer && "
+	     "ip addr add 10.0.9.2/24 dev arm && ip link set arm up && ip link set arm-peer up "
+	     "&& ip route replace 10.0.3.0/24 via 10.0.9.1");
+	expect_says("lb", 0, "leave by arm", "they will be lost", up);
+	must("lb", "ethtool -K arm-peer gro on");
+	assert_int_equal(run("lb", output, "%s", up), 0);
+	assert_string_equal(output, "");
+	must("lb", "ip link del arm");
+	balancer_unload();
+	balancer_load();
+}
