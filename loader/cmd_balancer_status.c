@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "address.h"
@@ -16,6 +17,7 @@
 #include "lb_flows.h"
 #include "lb_health.h"
 #include "lb_limit.h"
+#include "lb_neighbours.h"
 #include "lb_table.h"
 #include "map_sync.h"
 #include "xdp.h"
@@ -129,6 +131,15 @@ static json_t *health_json(const struct lb_maps *maps, const struct ss_lb_head *
 			 (json_int_t)h.held_syns, "unanswered", (json_int_t)h.held_unanswered);
 }
 
+static const char *next_hop_text(const struct ss_lb_backend *backend)
+{
+	struct next_hop hop;
+
+	if (next_hop_find(&backend->endpoint.addr, &hop))
+		return "no route";
+	return next_hop_is_known(&hop) ? "known" : "unknown";
+}
+
 static json_t *backend_json(struct seen *seen, const struct lb_table *table, unsigned i)
 {
 	uint32_t id = table->backend[i].id;
@@ -149,6 +160,7 @@ static json_t *backend_json(struct seen *seen, const struct lb_table *table, uns
 			 health_json(&seen->maps, table->head, id), "syns", (json_int_t)sum.syns,
 			 "retries", (json_int_t)sum.retries, "unanswered",
 			 (json_int_t)sum.unanswered, "others", (json_int_t)sum.others);
+	json_object_set_new(item, "next_hop", json_string(next_hop_text(&table->backend[i])));
 	if (table->head->quic_id_len)
 		json_object_set_new(
 			item, "quic_id",
@@ -233,7 +245,7 @@ static void health_print(const char *name, const json_t *health)
 
 static void service_print(const json_t *service)
 {
-	const char *name, *vip, *protocol, *scheduler, *method, *address, *state;
+	const char *name, *vip, *protocol, *scheduler, *method, *address, *state, *hop;
 	json_t *backends, *item, *known;
 	char open[24];
 	json_int_t syns, retries, unanswered, others;
@@ -256,6 +268,10 @@ static void service_print(const json_t *service)
 		printf("          %-16s %-26s %6d %-6s %7s %10lld %10lld %10lld %10lld\n", name,
 		       address, weight, state, json_is_null(known) ? "-" : open, syns, retries,
 		       unanswered, others);
+		hop = json_string_value(json_object_get(item, "next_hop"));
+		if (strcmp(hop, "known"))
+			printf("          %s is not reached: %s\n", name,
+			       strcmp(hop, "unknown") ? hop : "nobody answers for its next hop");
 		left_print(name, json_object_get(item, "left"));
 		health_print(name, json_object_get(item, "health"));
 	}
