@@ -172,10 +172,7 @@
 	X(xdp_modes, "a driver that refuses XDP, and generic mode", ONCE)                         \
 	X(next_hop_kept, "the balancer's kernel forwards nothing", CLASSIC)                       \
 	X(backend_itself, "a backend that is the balancer itself, by nat", CLASSIC)               \
-	X(xdp_modes, "a driver that refuses XDP, and generic mode", ONCE)                             \
-	X(next_hop_kept, "the balancer's kernel forwards nothing", CLASSIC)                          \
-	X(backend_itself, "a backend that is the balancer itself, by nat", CLASSIC)                \
-	X(second_arm, "servers behind an interface that takes no frames from XDP", ONCE)           \
+	X(second_arm, "servers behind an interface that takes no frames from XDP", ONCE)          \
 	X(loader_errors, "what the loader refuses", ONCE)
 #define E2E_DECLARE(name, text, families) void case_##name(const struct family *family);
 E2E_CASES(E2E_DECLARE)
