@@ -106,7 +106,7 @@ static __noinline __u32 first_backend(const struct table *table, const struct pa
 		struct ss_lb_flow_key key = packet_flow_key(table, p);
 		const struct ss_lb_flow *flow = bpf_map_lookup_elem(&flows, &key);
 
-		if (flow && flow_is_young(flow))
+		if (flow && flow_has_syn(flow, p))
 			return flow->backend.id;
 	}
 	return first_choice(table, hash);
@@ -192,9 +192,10 @@ static __always_inline int is_known_by(const struct table *table, enum kind kind
 }
 
 /* Is a packet of @kind one of the connection that @flow knows? Else a new one has its place. */
-static __always_inline int flow_goes_on(const struct ss_lb_flow *flow, enum kind kind)
+static __always_inline int flow_goes_on(const struct ss_lb_flow *flow, const struct packet *p,
+					enum kind kind)
 {
-	return kind == KIND_OTHER || (kind != KIND_RETRY && flow_is_young(flow));
+	return kind == KIND_OTHER || (kind != KIND_RETRY && flow_has_syn(flow, p));
 }
 
 /* The backend for a packet of a connection that stays on the balancer; NULL: there is none. */
@@ -208,7 +209,7 @@ balance_staying(const struct table *table, const struct packet *p, enum kind kin
 	key = packet_flow_key(table, p);
 	if (table->head->flow_id)
 		flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow_goes_on(flow, kind)) {
+	if (flow && flow_goes_on(flow, p, kind)) {
 		flow_note(flow, p);
 		if (kind == KIND_PLAIN_SYN)
 			count_unanswered(table, flow->backend.id);
@@ -222,7 +223,7 @@ balance_staying(const struct table *table, const struct packet *p, enum kind kin
 	if (kind == KIND_OTHER)
 		flow_adopt(table, &key, backend, p);
 	else
-		flow_write(&key, backend, 0, 0);
+		flow_write(&key, backend, 0, 0, flow_isn(p));
 	return backend;
 }
 

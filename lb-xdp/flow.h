@@ -44,6 +44,12 @@ static __always_inline __u8 flow_seen(const struct packet *p)
 	return p->tcp->fin || p->tcp->rst ? SS_LB_FLOW_MORE | SS_LB_FLOW_ENDED : SS_LB_FLOW_MORE;
 }
 
+/* The number of the SYN @p; 0 if it is none. */
+static __always_inline __be32 flow_isn(const struct packet *p)
+{
+	return p->tcp->syn && !p->tcp->ack ? p->tcp->seq : 0;
+}
+
 /* The packet @p of @flow comes by. Writes only what is new: other processors read it. */
 static __always_inline void flow_note(struct ss_lb_flow *flow, const struct packet *p)
 {
@@ -56,9 +62,10 @@ static __always_inline void flow_note(struct ss_lb_flow *flow, const struct pack
 		flow->seen = seen;
 }
 
-/* From now on @backend has the connection @key. @nat_port, @seen: as in ss_lb_flow. */
+/* From now on @backend has the connection @key. @nat_port, @seen, @isn: as in ss_lb_flow. */
 static __noinline void flow_write(const struct ss_lb_flow_key *key,
-				  const struct ss_lb_backend *backend, __be16 nat_port, __u8 seen)
+				  const struct ss_lb_backend *backend, __be16 nat_port, __u8 seen,
+				  __be32 isn)
 {
 	struct ss_lb_flow flow = {};
 
@@ -68,6 +75,7 @@ static __noinline void flow_write(const struct ss_lb_flow_key *key,
 	flow.since = bpf_ktime_get_coarse_ns();
 	flow.nat_port = nat_port;
 	flow.seen = seen;
+	flow.isn = isn;
 	flow.used = SS_LB_TICK(flow.since);
 	if (bpf_map_update_elem(&flows, key, &flow, BPF_ANY))
 		count(SS_LB_error_map);
@@ -81,7 +89,7 @@ static __always_inline void flow_adopt(const struct table *table, const struct s
 
 	if (asked && !*asked)
 		*asked = 1;
-	flow_write(key, backend, 0, flow_seen(p));
+	flow_write(key, backend, 0, flow_seen(p), flow_isn(p));
 }
 
 /* The SYN @p asks: nothing that an earlier connection left may touch the new one's packets. */
@@ -97,10 +105,14 @@ static __always_inline void flow_forget(const struct table *table, const struct 
 		(void)bpf_map_delete_elem(&flows, &key);
 }
 
-/* Does @flow know of a SYN that the one which has just come repeats? */
-static __always_inline int flow_is_young(const struct ss_lb_flow *flow)
+/*
+ * Does @flow know of the SYN @p, which is retransmitted? One with another number is another connection, as a client
+ * may dial again from the same port at once; so is one behind an end.
+ */
+static __always_inline int flow_has_syn(const struct ss_lb_flow *flow, const struct packet *p)
 {
-	return bpf_ktime_get_coarse_ns() - flow->since < FLOW_SYN_NS;
+	return flow->isn == p->tcp->seq && !(flow->seen & SS_LB_FLOW_ENDED) &&
+	       bpf_ktime_get_coarse_ns() - flow->since < FLOW_SYN_NS;
 }
 
 #endif

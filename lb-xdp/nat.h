@@ -24,7 +24,11 @@
 
 /* How long a port stays with a connection of which nothing more is seen. */
 #define NAT_OPEN_NS (SS_LB_OPEN_SECONDS * NSEC_PER_SEC)
-#define NAT_OPENING_NS (SS_LB_OPENING_SECONDS * NSEC_PER_SEC) /* its server has not answered */
+#define NAT_OPENING_NS (SS_LB_NAT_OPENING_SECONDS * NSEC_PER_SEC) /* half open */
+#define NAT_GIVES_WAY_NS \
+	(3 * NSEC_PER_SEC) /* a half-open one goes after that, if ports are short */
+#define NAT_ACK_WINDOW \
+	(1 << 20) /* how much the client may have acknowledged when that is first seen */
 #define NAT_CLOSED_NS (SS_LB_CLOSED_SECONDS * NSEC_PER_SEC)
 #define NAT_RESET_NS NSEC_PER_SEC
 
@@ -43,7 +47,7 @@ static __always_inline int nat_is_over(const struct ss_lb_nat *nat, __u64 now)
 		return idle > NAT_RESET_NS;
 	if (nat->seen & SS_LB_NAT_CLIENT_FIN && nat->seen & SS_LB_NAT_SERVER_FIN)
 		return idle > NAT_CLOSED_NS;
-	return idle > (nat->seen & SS_LB_NAT_ANSWERED ? NAT_OPEN_NS : NAT_OPENING_NS);
+	return idle > (nat->seen & SS_LB_NAT_OPEN ? NAT_OPEN_NS : NAT_OPENING_NS);
 }
 
 /* A packet of @nat's connection comes by; @fin: the one of SS_LB_NAT_*_FIN that a FIN stands for. */
@@ -71,26 +75,38 @@ static __always_inline int nats_are_used(void)
 	return used && *used;
 }
 
+/* Does the port of @old have to stay with it when @entry wants one? @give_way: half-open ones do not have to. */
+static __always_inline int nat_is_taken(const struct ss_lb_nat *old, const struct ss_lb_nat *entry,
+					int give_way)
+{
+	if (nat_is_over(old, entry->used))
+		return 0;
+	if (ss_endpoint_equal(&old->client, &entry->client) &&
+	    ss_endpoint_equal(&old->service, &entry->service))
+		return 0;
+	return !give_way || old->seen & SS_LB_NAT_OPEN ||
+	       entry->used - old->used < NAT_GIVES_WAY_NS;
+}
+
 /*
  * Takes a port for @flow, whose local end is the balancer's address, yet without a port, and whose
- * remote end is the server: flow->local.port. Returns 0, or -1 if those that were tried are in use.
+ * remote end is the server: flow->local.port. Returns 0, or -1 if those that were tried are in use. They are
+ * tried twice: the second time, half-open connections give way. A global function: the verifier looks at it once.
  */
-static __noinline int nat_take(struct ss_flow *flow, const struct ss_lb_nat *nat, __u32 hash)
+__noinline int nat_take(struct ss_flow *flow, const struct ss_lb_nat *nat, __u32 hash)
 {
 	struct ss_lb_nat entry;
 
 	if (!flow || !nat)
 		return -1;
 	entry = *nat;
-	for (int i = 0; i < NAT_TRIES; i++) {
-		__u32 port = (hash + i * NAT_STEP) % SS_LB_NAT_PORTS + SS_LB_NAT_PORT;
+	for (int i = 0; i < 2 * NAT_TRIES; i++) {
+		__u32 step = i % NAT_TRIES * NAT_STEP;
 		struct ss_lb_nat *old;
 
-		flow->local.port = SS_BE16(port);
+		flow->local.port = SS_BE16((hash + step) % SS_LB_NAT_PORTS + SS_LB_NAT_PORT);
 		old = bpf_map_lookup_elem(&nats, flow);
-		if (old && !nat_is_over(old, entry.used) &&
-		    !(ss_endpoint_equal(&old->client, &entry.client) &&
-		      ss_endpoint_equal(&old->service, &entry.service)))
+		if (old && nat_is_taken(old, &entry, i >= NAT_TRIES))
 			continue;
 		if (!bpf_map_update_elem(&nats, flow, &entry, BPF_ANY)) {
 			nats_use();
@@ -98,6 +114,21 @@ static __noinline int nat_take(struct ss_flow *flow, const struct ss_lb_nat *nat
 		}
 	}
 	return -1;
+}
+
+/*
+ * A packet of @flow's client: does it acknowledge what the server has said? Only who got that can, so nobody
+ * holds ports for long by SYNs in others' names.
+ */
+static __always_inline int nat_opens(const struct packet *p, const struct ss_flow *flow)
+{
+	struct ss_lb_nat *nat = bpf_map_lookup_elem(&nats, flow);
+
+	if (!nat || !p->tcp->ack ||
+	    SS_BE32(p->tcp->ack_seq) - SS_BE32(nat->isn) - 1 >= NAT_ACK_WINDOW)
+		return 0;
+	nat->seen |= SS_LB_NAT_OPEN;
+	return 1;
 }
 
 /* @tcp becomes a RST that acknowledges nothing. */
@@ -132,7 +163,8 @@ static __always_inline int nat_to_client(struct packet *p)
 
 	if (!nat)
 		return 0;
-	nat->seen |= SS_LB_NAT_ANSWERED;
+	if (p->tcp->syn)
+		nat->isn = p->tcp->seq;
 	nat_note(nat, p, SS_LB_NAT_SERVER_FIN);
 	rewrite_source(p, &nat->service);
 	rewrite_destination(p, &nat->client);

@@ -30,12 +30,13 @@ static __always_inline int nat_begin(const struct table *table, const struct pac
 	w->nat.service = p->dst;
 	w->nat.used = bpf_ktime_get_coarse_ns();
 	w->nat.seen = 0;
+	w->nat.isn = 0;
 	if (!table_source(table, &backend->endpoint.addr, &w->ends.local.addr))
 		return -SS_LB_drop_no_route;
 	w->ends.remote = backend->endpoint;
 	if (nat_take(&w->ends, &w->nat, packet_hash(p)))
 		return -SS_LB_drop_no_port;
-	flow_write(&w->key, backend, w->ends.local.port, 0);
+	flow_write(&w->key, backend, w->ends.local.port, 0, flow_isn(p));
 	w->flow.backend = *backend;
 	w->flow.nat_port = w->ends.local.port;
 	return 0;
@@ -50,7 +51,7 @@ static __always_inline int nat_flow(const struct table *table, const struct pack
 	w->client = packet_source(p);
 	w->key = packet_flow_key(table, p);
 	known = bpf_map_lookup_elem(&flows, &w->key);
-	if (known && known->nat_port && flow_goes_on(known, kind)) {
+	if (known && known->nat_port && flow_goes_on(known, p, kind)) {
 		flow_note(known, p);
 		if (kind == KIND_PLAIN_SYN)
 			count_unanswered(table, known->backend.id);
@@ -60,6 +61,15 @@ static __always_inline int nat_flow(const struct table *table, const struct pack
 	if (kind == KIND_OTHER)
 		return -SS_LB_drop_no_state;
 	return nat_begin(table, p, kind, w);
+}
+
+/* The connection @key is no longer half open: no packet of its client needs to be looked at for that. */
+static __always_inline void nat_flow_opens(const struct ss_lb_flow_key *key)
+{
+	struct ss_lb_flow *flow = bpf_map_lookup_elem(&flows, key);
+
+	if (flow)
+		flow->seen |= SS_LB_FLOW_OPEN;
 }
 
 /*
@@ -85,6 +95,8 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const st
 		return drop(SS_LB_drop_no_route);
 	w->ends.local.port = w->flow.nat_port;
 	w->ends.remote = w->flow.backend.endpoint;
+	if (kind == KIND_OTHER && !(w->flow.seen & SS_LB_FLOW_OPEN) && nat_opens(p, &w->ends))
+		nat_flow_opens(&w->key);
 	nat_to_server(p, &w->ends);
 	action = balance_forward(ctx, p, state);
 	if (action == XDP_PASS) {

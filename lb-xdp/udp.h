@@ -52,7 +52,7 @@ static __noinline const struct ss_lb_backend *udp_backend(const struct table *ta
 		return backend;
 	backend = pick(table, choice_hash(table, p));
 	if (backend && table->head->flow_id)
-		flow_write(&key, backend, 0, SS_LB_FLOW_UDP);
+		flow_write(&key, backend, 0, SS_LB_FLOW_UDP, 0);
 	return backend;
 }
 

@@ -80,11 +80,15 @@ int backend_id(const char *vip, unsigned n)
 static void packet_make(const char *vip, const char *src, unsigned seq, const char *flags,
 			bool retry, struct packet_buf *p)
 {
-	struct packet_spec spec = { .src = src, .dst = vip, .flags = flags, .seq = seq };
+	bool held = !strcmp(flags, "H");
+	struct packet_spec spec = {
+		.src = src, .dst = vip, .flags = held ? "S" : flags, .seq = seq
+	};
 	uint8_t request[20];
 
-	if (!strcmp(flags, "S")) {
-		spec.options_len = packet_request(vip, src, SS_OPT_ARMED, request);
+	if (!strcmp(spec.flags, "S")) {
+		spec.options_len =
+			packet_request(vip, src, held ? SS_OPT_HELD : SS_OPT_ARMED, request);
 		request[3] |= retry;
 		spec.options = request;
 	}

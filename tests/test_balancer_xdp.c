@@ -43,31 +43,39 @@
 /* Requests and grants, with content. */
 #define ADDR4 "\xa\x63\0\1"
 #define ADDR6 "\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
-#define TAGS6                      \
-	"\x8b\xa8\xd1\xbe\xed\x9f" \
-	"\x78\x5c\xd0\xf8\xe4\xbc" /* the client: [fd00:1::2]:40000 */
-#define OTHER_TAGS6                \
-	"\x8b\xa8\xd1\xbe\xed\x9f" \
-	"\x4a\xbf\x0b\x12\x15\xfe" /* [fd00:1::77]:40000 */
+#define TAG6 "\x45\x86\xf0\xc9\x91\x4a" /* [fd00:99::1]:81 */
+#define CLIENT_TAG6 "\x78\x5c\xd0\xf8\xe4\xbc" /* [fd00:1::2]:40000 */
+#define PORT_TAG6 "\x2d\x59\xd8\xb7\x3f\xa3" /* [fd00:1::2]:40001 */
+#define OTHER_TAG6 "\x4a\xbf\x0b\x12\x15\xfe" /* [fd00:1::77]:40000 */
+#define REST6 TAG6 CLIENT_TAG6 PORTS6
 #define PORTS6 "\0\x51\x9c\x40"
 #define FULL_REST ADDR4 "\xa\0\1\2\0\x51\x9c\x40"
 #define FULL "\xfd\x10\x5d\x52" FULL_REST
 #define FULL_RETRY "\xfd\x10\x5d\x53" FULL_REST
 #define SHORT "\xfd\x8\x5d\x50" ADDR4
 #define SHORT_RETRY "\xfd\x8\x5d\x51" ADDR4
-#define REQUEST6 "\xfd\x14\x5d\x54" TAGS6 PORTS6
-#define REQUEST6_RETRY "\xfd\x14\x5d\x55" TAGS6 PORTS6
-#define SHORT6 "\xfd\x8\x5d\x56\x8b\xa8\xd1\xbe"
+#define REQUEST6 "\xfd\x14\x5d\x54" REST6
+#define REQUEST6_RETRY "\xfd\x14\x5d\x55" REST6
+#define TAG6_SHORT "\x45\x86\xf0\xc9"
+#define SHORT6 "\xfd\x8\x5d\x56" TAG6_SHORT
+#define SHORT6_RETRY "\xfd\x8\x5d\x57" TAG6_SHORT
 #define HELD "\xfd\x10\x5d\x42" FULL_REST
 #define HELD_RETRY "\xfd\x10\x5d\x43" FULL_REST
-#define HELD6 "\xfd\x14\x5d\x44" TAGS6 PORTS6
+#define HELD_SHORT "\xfd\x8\x5d\x40" ADDR4
+#define HELD6 "\xfd\x14\x5d\x44" REST6
+#define HELD6_RETRY "\xfd\x14\x5d\x45" REST6
+#define HELD6_SHORT "\xfd\x8\x5d\x46" TAG6_SHORT
 #define JUDGED "\xfd\x10\x5d\x62" FULL_REST
+#define JUDGED6 "\xfd\x14\x5d\x64" REST6
 /* Requests of another client, or from another port, than the packet's. */
-#define OTHER_CLIENT "\xfd\x10\x5d\x52" ADDR4 "\xa\0\1\3\0\x51\x9c\x40"
+#define OTHER_REST ADDR4 "\xa\0\1\3\0\x51\x9c\x40"
+#define OTHER_CLIENT "\xfd\x10\x5d\x52" OTHER_REST
 #define OTHER_PORT "\xfd\x10\x5d\x52" ADDR4 "\xa\0\1\2\0\x51\x9c\x41"
-#define OTHER_CLIENT6 "\xfd\x14\x5d\x54" OTHER_TAGS6 PORTS6
-#define OTHER_PORT6 "\xfd\x14\x5d\x54" TAGS6 "\0\x51\x9c\x41"
+#define OTHER_REST6 TAG6 OTHER_TAG6 PORTS6
+#define OTHER_CLIENT6 "\xfd\x14\x5d\x54" OTHER_REST6
+#define OTHER_PORT6 "\xfd\x14\x5d\x54" TAG6 PORT_TAG6 "\0\x51\x9c\x41"
 #define GRANT_REST "\xa\0\3\2\x1f\x90\0\0"
+#define SHORT_GRANT "\xfd\x8\x5d\x5b" TAG6_SHORT
 
 /* The services, by their port on both VIPs. */
 #define THREE "80" /* Maglev, three backends */
@@ -193,6 +201,8 @@ static const struct service_row services[] = {
 #define SENT(counters) XDP_TX, counters
 #define SYN_SENT SENT(C(syn_forwarded))
 #define RETRY_SENT SENT(C(syn_forwarded) | C(syn_retried))
+#define HELD_SENT SENT(C(syn_forwarded) | C(syn_held))
+#define HELD_RETRY_SENT SENT(C(syn_forwarded) | C(syn_retried) | C(syn_held))
 #define OTHER_SENT SENT(C(other_forwarded))
 #define DROPPED(reason) XDP_DROP, C(reason)
 #define PASSED XDP_PASS, 0
@@ -220,6 +230,8 @@ static const struct row {
 	{ "short request, retry", { SYN4(ONE, LINUX SHORT_RETRY) }, RETRY_SENT },
 	{ "v6 request", { SYN6(ONE, LINUX REQUEST6) }, SYN_SENT },
 	{ "v6 request, retry", { SYN6(ONE, LINUX REQUEST6_RETRY) }, RETRY_SENT },
+	{ "v6 short request", { SYN6(ONE, LINUX SHORT6) }, SYN_SENT },
+	{ "v6 short request, retry", { SYN6(ONE, LINUX SHORT6_RETRY) }, RETRY_SENT },
 	{ "round robin", { SYN4(TURNS_ONE, LINUX FULL) }, SYN_SENT },
 	{ "round robin, retry", { SYN4(TURNS_ONE, LINUX FULL_RETRY) }, RETRY_SENT },
 	{ "v6 round robin", { SYN6(TURNS_ONE, LINUX REQUEST6) }, SYN_SENT },
@@ -227,6 +239,7 @@ static const struct row {
 	{ "request alone", { SYN4(ONE, FULL) }, SYN_SENT },
 	{ "short request alone", { SYN4(ONE, SHORT) }, SYN_SENT },
 	{ "v6 request alone", { SYN6(ONE, REQUEST6) }, SYN_SENT },
+	{ "v6 short request alone", { SYN6(ONE, SHORT6) }, SYN_SENT },
 	{ "with data (Fast Open)", { TO4(ONE, "S", OPTIONS(SHORT), PAYLOAD("GET /")) }, SYN_SENT },
 	{ "v6 with data", { TO6(ONE, "S", OPTIONS(REQUEST6), PAYLOAD("GET /")) }, SYN_SENT },
 	{ "Ethernet padding", { SYN4(ONE, SHORT), .padding = 18 }, SYN_SENT },
@@ -239,6 +252,8 @@ static const struct row {
 	{ "unaligned, NOPs around", { SYN4(ONE, MSS "\1" FULL "\1\1\1") }, SYN_SENT },
 	{ "short, unaligned", { SYN4(ONE, "\1" SHORT "\1\1\1") }, SYN_SENT },
 	{ "v6 unaligned", { SYN6(ONE, "\1\1" REQUEST6 "\1\1") }, SYN_SENT },
+	{ "v6 short, first of the options", { SYN6(ONE, SHORT6 LINUX) }, SYN_SENT },
+	{ "v6 short, unaligned", { SYN6(ONE, "\1" SHORT6 "\1\1\1") }, SYN_SENT },
 	{ "end of list behind it", { SYN4(ONE, FULL EOL EOL EOL EOL) }, SYN_SENT },
 	{ "other 253 before it", { SYN4(ONE, OTHER_253 FULL) }, SYN_SENT },
 	{ "other 253 behind it", { SYN4(ONE, FULL OTHER_253) }, SYN_SENT },
@@ -246,8 +261,28 @@ static const struct row {
 	{ "other 254 behind it", { SYN4(ONE, SHORT OTHER_254) }, SYN_SENT },
 	{ "between both", { SYN4(ONE, OTHER_253 FULL OTHER_254) }, SYN_SENT },
 	{ "v6 between both", { SYN6(ONE, OTHER_253 REQUEST6 OTHER_254) }, SYN_SENT },
+	{ "v6 the other kind's like it", { SYN6(ONE, OTHER_254 SHORT6) }, SYN_SENT },
 	{ "40 bytes of options", { SYN4(ONE, LINUX FULL NOP4) }, SYN_SENT },
 	{ "a grant before it", { SYN4(ONE, "\xfd\xc\x5d\x58" GRANT_REST FULL) }, SYN_SENT },
+	{ "v6 a short grant before it", { SYN6(ONE, SHORT_GRANT REQUEST6) }, SYN_SENT },
+
+	/* Requests that the client holds; held_rows has more. */
+	{ "held", { SYN4(ONE, LINUX HELD) }, HELD_SENT },
+	{ "held, retry", { SYN4(ONE, LINUX HELD_RETRY) }, HELD_RETRY_SENT },
+	{ "held, short", { SYN4(ONE, LINUX HELD_SHORT) }, HELD_SENT },
+	{ "held, first of the options", { SYN4(ONE, HELD LINUX) }, HELD_SENT },
+	{ "held, with data", { TO4(ONE, "S", OPTIONS(HELD), PAYLOAD("GET /")) }, HELD_SENT },
+	{ "held, Ethernet padding", { SYN4(ONE, HELD_SHORT), .padding = 18 }, HELD_SENT },
+	{ "held, IPv4 options",
+	  { TO4(ONE, "S", OPTIONS(LINUX HELD), IP_OPTIONS(NOP4)) },
+	  HELD_SENT },
+	{ "v6 held", { SYN6(ONE, LINUX HELD6) }, HELD_SENT },
+	{ "v6 held, retry", { SYN6(ONE, LINUX HELD6_RETRY) }, HELD_RETRY_SENT },
+	{ "v6 held, short", { SYN6(ONE, LINUX HELD6_SHORT) }, HELD_SENT },
+	{ "v6 held, first of the options", { SYN6(ONE, HELD6 LINUX) }, HELD_SENT },
+	{ "v6 held, hop-by-hop options",
+	  { TO6(ONE, "S", OPTIONS(LINUX HELD6), EXT(HOP_BY_HOP, THEN_TCP)) },
+	  HELD_SENT },
 
 	/* SYNs without one, or with broken options. */
 	{ "no options", { SYN4(ONE, "") }, DROPPED(drop_no_request) },
@@ -281,14 +316,39 @@ static const struct row {
 	  { SYN6(ONE, "\xfd\x10\x5d\x54" FULL_REST) },
 	  DROPPED(drop_no_request) },
 	{ "IPv6's short form in IPv4", { SYN4(ONE, SHORT6) }, DROPPED(drop_no_request) },
-	{ "what only a server writes", { SYN4(ONE, LINUX JUDGED) }, DROPPED(drop_no_request) },
+	{ "IPv4's short form in IPv6", { SYN6(ONE, SHORT) }, DROPPED(drop_no_request) },
+	{ "v6 full with the length of short",
+	  { SYN6(ONE, "\xfd\x8\x5d\x54" TAG6_SHORT) },
+	  DROPPED(drop_no_request) },
+	{ "v6 short with the length of full",
+	  { SYN6(ONE, "\xfd\x14\x5d\x56" REST6) },
+	  DROPPED(drop_no_request) },
+	{ "held, wrong length", { SYN4(ONE, "\xfd\x8\x5d\x42" ADDR4) }, DROPPED(drop_no_request) },
+	{ "judged", { SYN4(ONE, LINUX JUDGED) }, DROPPED(drop_no_request) },
+	{ "v6 judged", { SYN6(ONE, LINUX JUDGED6) }, DROPPED(drop_no_request) },
+	{ "the word above judged",
+	  { SYN4(ONE, LINUX "\xfd\x10\x5d\x72" FULL_REST) },
+	  DROPPED(drop_no_request) },
+	{ "the word below held",
+	  { SYN4(ONE, LINUX "\xfd\x10\x5d\x32" FULL_REST) },
+	  DROPPED(drop_no_request) },
 	{ "IPv6's form in IPv4", { SYN4(ONE, REQUEST6) }, DROPPED(drop_no_request) },
 	{ "IPv4's form in IPv6", { SYN6(ONE, FULL) }, DROPPED(drop_no_request) },
 	{ "classic grant", { SYN4(ONE, "\xfd\xc\x5d\x58" GRANT_REST) }, DROPPED(drop_no_request) },
 	{ "strict grant", { SYN4(ONE, "\xfd\xc\x5d\x59" GRANT_REST) }, DROPPED(drop_no_request) },
 	{ "repeat grant", { SYN4(ONE, "\xfd\xc\x5d\x5d" GRANT_REST) }, DROPPED(drop_no_request) },
 	{ "v6 classic grant", { SYN6(ONE, "\xfd\x14\x5d\x5a" ADDR6) }, DROPPED(drop_no_request) },
-	{ "v6 strict grant", { SYN6(ONE, "\xfd\x14\x5d\x5b" ADDR6) }, DROPPED(drop_no_request) },
+	{ "short grant", { SYN4(ONE, SHORT_GRANT) }, DROPPED(drop_no_request) },
+	{ "v6 short grant", { SYN6(ONE, SHORT_GRANT) }, DROPPED(drop_no_request) },
+	{ "v6 short grant, repeat",
+	  { SYN6(ONE, "\xfd\x8\x5d\x5f" TAG6_SHORT) },
+	  DROPPED(drop_no_request) },
+	{ "answer to a held request",
+	  { SYN4(ONE, "\xfd\x8\x5d\x4b" TAG6_SHORT) },
+	  DROPPED(drop_no_request) },
+	{ "v6 answer to a held request",
+	  { SYN6(ONE, "\xfd\x8\x5d\x4b" TAG6_SHORT) },
+	  DROPPED(drop_no_request) },
 
 	/* The other schedulers. */
 	{ "random", { SYN4(RANDOM_ONE, LINUX FULL) }, SYN_SENT },
@@ -307,6 +367,15 @@ static const struct row {
 	{ "RST", { TO4(ONE, "R") }, OTHER_SENT },
 	{ "SYN-ACK", { TO4(ONE, "SA") }, OTHER_SENT },
 	{ "no flags", { TO4(ONE, "") }, OTHER_SENT },
+	{ "ACK with a request, as after a SYN cookie",
+	  { TO4(ONE, "A", OPTIONS(FULL)) },
+	  OTHER_SENT },
+	{ "ACK with another client's request",
+	  { TO4(ONE, "A", OPTIONS(OTHER_CLIENT)) },
+	  OTHER_SENT },
+	{ "SYN-ACK with another client's request",
+	  { TO4(ONE, "SA", OPTIONS(OTHER_CLIENT)) },
+	  OTHER_SENT },
 	{ "Ethernet padding behind data",
 	  { TO4(ONE, "PA", PAYLOAD("x")), .padding = 5 },
 	  OTHER_SENT },
@@ -314,6 +383,9 @@ static const struct row {
 	{ "v6 data", { TO6(ONE, "PA", PAYLOAD("hello")) }, OTHER_SENT },
 	{ "v6 FIN", { TO6(ONE, "FA") }, OTHER_SENT },
 	{ "v6 RST", { TO6(ONE, "R") }, OTHER_SENT },
+	{ "v6 ACK with another client's request",
+	  { TO6(ONE, "A", OPTIONS(OTHER_CLIENT6)) },
+	  OTHER_SENT },
 	{ "round robin, ACK", { TO4(TURNS_ONE, "A") }, DROPPED(drop_no_state) },
 	{ "round robin, data", { TO4(TURNS_ONE, "PA", PAYLOAD("x")) }, DROPPED(drop_no_state) },
 	{ "round robin, RST", { TO4(TURNS_ONE, "R") }, DROPPED(drop_no_state) },
@@ -339,6 +411,8 @@ static const struct row {
 	/* None of ours: left as it is, nothing counted. */
 	{ "another port of the VIP", { SYN4(NO_SERVICE, LINUX FULL) }, PASSED },
 	{ "v6 another port of the VIP", { SYN6(NO_SERVICE, LINUX REQUEST6) }, PASSED },
+	{ "another port, another client", { SYN4(NO_SERVICE, LINUX OTHER_CLIENT) }, PASSED },
+	{ "v6 another port, another client", { SYN6(NO_SERVICE, LINUX OTHER_CLIENT6) }, PASSED },
 	{ "port 0 of the VIP", { SYN4(ONE, LINUX FULL), POKE(TCP, 2, "\0\0") }, PASSED },
 	{ "port 0 of the VIP, ACK", { TO4(ONE, "A"), POKE(TCP, 2, "\0\0") }, PASSED },
 	{ "v6 port 0 of the VIP", { SYN6(ONE, REQUEST6), POKE(TCP, 2, "\0\0") }, PASSED },
@@ -693,77 +767,215 @@ static void wrapped(void **state)
 	rows_done();
 }
 
+/* What becomes of a SYN by what it asks for. */
+enum asks {
+	MAY_ASK, /* it is left as it is, and goes on as one that may be redirected */
+	HOLDS, /* it says so from here on; by `rewrite` it goes on like others, else like a plain one */
+	ASKS_NOTHING, /* it is left as it is, and is a plain one */
+};
+
 /*
- * Requests that may not be granted: those that name another client than the packet's source, and those that are
- * held already. They go on as held, and name the source that the packet has here.
+ * Requests, and what they are behind the balancer. Those that name another client than the packet's source may not
+ * be granted, nor may those that are held already: they go on as held, and name the source that the packet has here.
  */
 static const struct held_row {
 	const char *why;
-	bool ip6;
+	enum asks asks;
+	bool ip6, retry;
 	const char *in, *out;
+	const char *by_nat; /* NULL: as @out */
 	unsigned len;
 } held_rows[] = {
-#define BECOMES(in, out) in, out, sizeof(in) - 1
-#define HELD_RENAMED6 "\xfd\x14\x5d\x44" TAGS6 PORTS6
-	{ "another client", false, BECOMES(LINUX OTHER_CLIENT, LINUX HELD) },
-	{ "another port", false, BECOMES(LINUX OTHER_PORT, LINUX HELD) },
-	{ "first of the options", false, BECOMES(OTHER_CLIENT LINUX, HELD LINUX) },
-	{ "at an odd offset", false, BECOMES("\1" OTHER_CLIENT "\1\1\1", "\1" HELD "\1\1\1") },
-	{ "beside other experiments", false,
+#define BECOMES(in, out) in, out, NULL, sizeof(in) - 1
+#define STAYS(in) in, in, NULL, sizeof(in) - 1
+#define STAYS_BUT(in, by_nat) in, in, by_nat, sizeof(in) - 1
+#define NOP8 NOP4 NOP4
+#define V4 false, false
+#define V4_RETRY false, true
+#define V6 true, false
+#define V6_RETRY true, true
+	{ "another client", HOLDS, V4, BECOMES(LINUX OTHER_CLIENT, LINUX HELD) },
+	{ "another port", HOLDS, V4, BECOMES(LINUX OTHER_PORT, LINUX HELD) },
+	{ "another network's client", HOLDS, V4,
+	  BECOMES(LINUX "\xfd\x10\x5d\x52" ADDR4 "\xac\x11\0\2\0\x51\x9c\x40", LINUX HELD) },
+	{ "the port's high byte", HOLDS, V4,
+	  BECOMES(LINUX "\xfd\x10\x5d\x52" ADDR4 "\xa\0\1\2\0\x51\x9d\x40", LINUX HELD) },
+	{ "another client and port", HOLDS, V4,
+	  BECOMES(LINUX "\xfd\x10\x5d\x52" ADDR4 "\xff\xff\xff\xff\0\x51\xff\xff", LINUX HELD) },
+	{ "another client, retry", HOLDS, V4_RETRY,
+	  BECOMES(LINUX "\xfd\x10\x5d\x53" OTHER_REST, LINUX HELD_RETRY) },
+	{ "another client, alone", HOLDS, V4, BECOMES(OTHER_CLIENT, HELD) },
+	{ "another client, first of the options", HOLDS, V4,
+	  BECOMES(OTHER_CLIENT LINUX, HELD LINUX) },
+	{ "another client, in the middle", HOLDS, V4,
+	  BECOMES(MSS OTHER_CLIENT OTHER_254, MSS HELD OTHER_254) },
+	{ "another client, at an odd offset", HOLDS, V4,
+	  BECOMES("\1" OTHER_CLIENT "\1\1\1", "\1" HELD "\1\1\1") },
+	{ "another port, at an odd offset", HOLDS, V4,
+	  BECOMES(MSS "\1\1\1" OTHER_PORT "\1", MSS "\1\1\1" HELD "\1") },
+	{ "another client, at an even offset", HOLDS, V4,
+	  BECOMES("\1\1" OTHER_CLIENT "\1\1", "\1\1" HELD "\1\1") },
+	{ "another port, retry, at an odd offset", HOLDS, V4_RETRY,
+	  BECOMES("\1\xfd\x10\x5d\x53" ADDR4 "\xa\0\1\2\0\x51\x9c\x41\1\1\1",
+		  "\1" HELD_RETRY "\1\1\1") },
+	{ "another port, beside other experiments", HOLDS, V4,
 	  BECOMES(OTHER_253 OTHER_PORT OTHER_254, OTHER_253 HELD OTHER_254) },
-	{ "held", false, BECOMES(LINUX HELD, LINUX HELD) },
-	{ "held, another client", false,
+	{ "held", HOLDS, V4, STAYS(LINUX HELD) },
+	{ "held, retry", HOLDS, V4_RETRY, STAYS(LINUX HELD_RETRY) },
+	{ "held, at an odd offset", HOLDS, V4, STAYS("\1" HELD "\1\1\1") },
+	{ "held, another client", HOLDS, V4,
 	  BECOMES("\xfd\x10\x5d\x42" ADDR4 "\xac\x11\0\2\0\x51\x9c\x40", HELD) },
-	{ "held, short", false, BECOMES("\xfd\x8\x5d\x40" ADDR4, "\xfd\x8\x5d\x40" ADDR4) },
-	{ "v6 another client", true, BECOMES(LINUX OTHER_CLIENT6, LINUX HELD_RENAMED6) },
-	{ "v6 another port", true, BECOMES(LINUX OTHER_PORT6, LINUX HELD_RENAMED6) },
-	{ "v6 at an odd offset", true,
-	  BECOMES("\1" OTHER_CLIENT6 "\1\1\1", "\1" HELD_RENAMED6 "\1\1\1") },
-	{ "v6 held", true, BECOMES(LINUX HELD6, LINUX HELD6) },
-	{ "v6 held, short", true,
-	  BECOMES("\xfd\x8\x5d\x46\x8b\xa8\xd1\xbe", "\xfd\x8\x5d\x46\x8b\xa8\xd1\xbe") },
+	{ "held, another port", HOLDS, V4,
+	  BECOMES("\xfd\x10\x5d\x42" ADDR4 "\xa\0\1\2\0\x51\x9c\x41", HELD) },
+	{ "held, another client, retry", HOLDS, V4_RETRY,
+	  BECOMES("\xfd\x10\x5d\x43" OTHER_REST, HELD_RETRY) },
+	{ "held, another client, at an odd offset", HOLDS, V4,
+	  BECOMES("\1\xfd\x10\x5d\x42" OTHER_REST "\1\1\1", "\1" HELD "\1\1\1") },
+	{ "held, short", HOLDS, V4, STAYS_BUT(LINUX HELD_SHORT, LINUX NOP8) },
+	{ "held, short, retry", HOLDS, V4_RETRY, STAYS_BUT("\xfd\x8\x5d\x41" ADDR4, NOP8) },
+	{ "held, short, at an odd offset", HOLDS, V4,
+	  STAYS_BUT("\1" HELD_SHORT "\1\1\1", NOP8 NOP4) },
+	{ "its own client", MAY_ASK, V4, STAYS(LINUX FULL) },
+	{ "its own client, retry", MAY_ASK, V4_RETRY, STAYS(LINUX FULL_RETRY) },
+	{ "short", MAY_ASK, V4, STAYS_BUT(LINUX SHORT, LINUX NOP8) },
+	{ "short, retry", MAY_ASK, V4_RETRY, STAYS_BUT(LINUX SHORT_RETRY, LINUX NOP8) },
+	{ "short, first of the options", MAY_ASK, V4, STAYS_BUT(SHORT LINUX, NOP8 LINUX) },
+	{ "short, at an odd offset", MAY_ASK, V4,
+	  STAYS_BUT(MSS "\1" SHORT "\1\1\1", MSS NOP8 NOP4) },
+	{ "judged", ASKS_NOTHING, V4, STAYS(LINUX JUDGED) },
+	{ "judged, first of the options", ASKS_NOTHING, V4, STAYS(JUDGED LINUX) },
+	{ "judged, retry", ASKS_NOTHING, V4, STAYS("\xfd\x10\x5d\x63" FULL_REST) },
+	{ "judged, another client", ASKS_NOTHING, V4, STAYS("\xfd\x10\x5d\x62" OTHER_REST) },
+	{ "judged, short", ASKS_NOTHING, V4, STAYS("\xfd\x8\x5d\x60" ADDR4) },
+	{ "answer to a held request", ASKS_NOTHING, V4, STAYS("\xfd\x8\x5d\x4b" TAG6_SHORT) },
+
+	{ "v6 another client", HOLDS, V6, BECOMES(LINUX OTHER_CLIENT6, LINUX HELD6) },
+	{ "v6 another port", HOLDS, V6, BECOMES(LINUX OTHER_PORT6, LINUX HELD6) },
+	{ "v6 the tag alone", HOLDS, V6,
+	  BECOMES("\xfd\x14\x5d\x54" TAG6 "\x78\x5c\xd0\xf8\xe4\xbd" PORTS6, HELD6) },
+	{ "v6 the tag's first byte", HOLDS, V6,
+	  BECOMES("\xfd\x14\x5d\x54" TAG6 "\xf8\x5c\xd0\xf8\xe4\xbc" PORTS6, HELD6) },
+	{ "v6 the port alone", HOLDS, V6,
+	  BECOMES("\xfd\x14\x5d\x54" TAG6 CLIENT_TAG6 "\0\x51\x9c\x41", HELD6) },
+	{ "v6 another client, retry", HOLDS, V6_RETRY,
+	  BECOMES(LINUX "\xfd\x14\x5d\x55" OTHER_REST6, LINUX HELD6_RETRY) },
+	{ "v6 another client, first of the options", HOLDS, V6,
+	  BECOMES(OTHER_CLIENT6 LINUX, HELD6 LINUX) },
+	{ "v6 another client, in the middle", HOLDS, V6,
+	  BECOMES(MSS OTHER_CLIENT6 OTHER_254, MSS HELD6 OTHER_254) },
+	{ "v6 another client, at an odd offset", HOLDS, V6,
+	  BECOMES("\1" OTHER_CLIENT6 "\1\1\1", "\1" HELD6 "\1\1\1") },
+	{ "v6 another port, at an odd offset", HOLDS, V6,
+	  BECOMES(MSS "\1\1\1" OTHER_PORT6 "\1", MSS "\1\1\1" HELD6 "\1") },
+	{ "v6 another client, at an even offset", HOLDS, V6,
+	  BECOMES("\1\1" OTHER_CLIENT6 "\1\1", "\1\1" HELD6 "\1\1") },
+	{ "v6 held", HOLDS, V6, STAYS(LINUX HELD6) },
+	{ "v6 held, retry", HOLDS, V6_RETRY, STAYS(LINUX HELD6_RETRY) },
+	{ "v6 held, another client", HOLDS, V6,
+	  BECOMES("\xfd\x14\x5d\x44" OTHER_REST6 LINUX, HELD6 LINUX) },
+	{ "v6 held, another port", HOLDS, V6,
+	  BECOMES("\xfd\x14\x5d\x44" TAG6 PORT_TAG6 "\0\x51\x9c\x41", HELD6) },
+	{ "v6 held, another client, at an odd offset", HOLDS, V6,
+	  BECOMES("\1\xfd\x14\x5d\x44" OTHER_REST6 "\1\1\1", "\1" HELD6 "\1\1\1") },
+	{ "v6 held, short", HOLDS, V6, STAYS_BUT(LINUX HELD6_SHORT, LINUX NOP8) },
+	{ "v6 held, short, retry", HOLDS, V6_RETRY, STAYS_BUT("\xfd\x8\x5d\x47" TAG6_SHORT, NOP8) },
+	{ "v6 its own client", MAY_ASK, V6, STAYS(LINUX REQUEST6) },
+	{ "v6 its own client, retry", MAY_ASK, V6_RETRY, STAYS(LINUX REQUEST6_RETRY) },
+	{ "v6 short", MAY_ASK, V6, STAYS_BUT(LINUX SHORT6, LINUX NOP8) },
+	{ "v6 short, retry", MAY_ASK, V6_RETRY, STAYS_BUT(LINUX SHORT6_RETRY, LINUX NOP8) },
+	{ "v6 short, at an odd offset", MAY_ASK, V6, STAYS_BUT("\1" SHORT6 "\1\1\1", NOP8 NOP4) },
+	{ "v6 judged", ASKS_NOTHING, V6, STAYS(LINUX JUDGED6) },
+	{ "v6 judged, first of the options", ASKS_NOTHING, V6, STAYS(JUDGED6 LINUX) },
+	{ "v6 judged, another client", ASKS_NOTHING, V6, STAYS("\xfd\x14\x5d\x64" OTHER_REST6) },
+	{ "v6 judged, short", ASKS_NOTHING, V6, STAYS("\xfd\x8\x5d\x66" TAG6_SHORT) },
+	{ "v6 answer to a held request", ASKS_NOTHING, V6, STAYS("\xfd\x8\x5d\x4b" TAG6_SHORT) },
 #undef BECOMES
+#undef STAYS
+#undef STAYS_BUT
+#undef NOP8
+#undef V4
+#undef V4_RETRY
+#undef V6
+#undef V6_RETRY
 };
 
-/* By `rewrite` they go on like others; else like SYNs without a request. */
-static void held_run(const struct held_row *row, bool rewrite, uint16_t vlan)
-{
-	static const struct wrapped_row as_wrapped;
-	const char *service = rewrite ? ONE : WRAPPED;
-	char dst[ADDRESS_TEXT_LEN];
-	struct packet_spec spec = { .src = row->ip6 ? "[fd00:1::2]:40000" : "10.0.1.2:40000",
-				    .dst = dst,
-				    .flags = "S",
-				    .options = row->in,
-				    .options_len = row->len,
-				    .vlan = vlan };
-	struct packet_buf in, want, out;
+/* The ways to a server by which they go, nat apart. */
+static const struct held_way {
+	const char *name, *service;
+	bool rewrites, udp, across;
+} held_ways[] = {
+	{ "by rewrite", ONE, .rewrites = true },
+	{ "by ipip", WRAPPED },
+	{ "by gue", WRAPPED_UDP, .udp = true },
+	{ "by ipip, of the other IP version", ACROSS, .across = true },
+	{ "by gue, of the other IP version", ACROSS_UDP, .udp = true, .across = true },
+};
 
-	snprintf(dst, sizeof(dst), row->ip6 ? "[fd00:99::1]:%s" : "10.99.0.1:%s", service);
-	packet_build(&in, &spec);
-	want = in;
-	memcpy(want.bytes + want.l4 + 20, row->out, row->len);
-	packet_checksum(&want);
-	if (rewrite)
-		make_forwarded(&want, row->ip6 ? BACKEND6 : BACKEND4);
-	else
-		make_wrapped(&want, &as_wrapped, 0);
+/* The row's SYN to @dst, and what its bytes are behind the balancer, with the addresses that it came with. */
+static void held_build(const struct held_row *row, const char *dst, uint16_t vlan, const char *out,
+		       struct packet_buf *in, struct packet_buf *want)
+{
+	packet_build(in, &(struct packet_spec){ .src = row->ip6 ? CLIENT6 : CLIENT4,
+						.dst = dst,
+						.flags = "S",
+						.options = row->in,
+						.options_len = row->len,
+						.payload = "odd",
+						.payload_len = vlan ? 3 : 0,
+						.vlan = vlan });
+	*want = *in;
+	memcpy(want->bytes + want->l4 + 20, out, row->len);
+	packet_checksum(want);
+}
+
+/* The counters that move if that SYN is sent. @plain: it went on like one without a request. */
+static __u64 held_counters(const struct held_row *row, enum asks asks, bool plain)
+{
+	return C(syn_forwarded) | (asks == HOLDS ? C(syn_held) : 0) | (plain ? C(syn_plain) : 0) |
+	       (row->retry && !plain ? C(syn_retried) : 0);
+}
+
+static void held_run(const struct held_row *row, const struct held_way *way, uint16_t vlan)
+{
+	bool plain = row->asks == ASKS_NOTHING || (row->asks == HOLDS && !way->rewrites);
+	bool dropped = plain && way->rewrites;
+	bool wraps = !way->rewrites && (plain || way->across);
+	const struct wrapped_row as_wrapped = { .across = way->across };
+	char dst[ADDRESS_TEXT_LEN], why[128];
+	struct packet_buf in, want, out;
+	uint16_t sport = 0;
+	unsigned verdict;
+
+	snprintf(dst, sizeof(dst), row->ip6 ? "[fd00:99::1]:%s" : "10.99.0.1:%s", way->service);
+	snprintf(why, sizeof(why), "%s, %s, VLAN %u", row->why, way->name, vlan);
+	held_build(row, dst, vlan, row->out, &in, &want);
 	watch_start(&counters);
-	if (xdp_run(prog, 0, &in, &out) != XDP_TX)
-		row_failed(row->why, "not sent");
-	watch_expect(&counters, C(syn_forwarded) | C(syn_held) | (rewrite ? 0 : C(syn_plain)),
-		     row->why);
-	packet_expect(&want, &out, row->why);
+	verdict = xdp_run(prog, 0, &in, &out);
+	if (verdict != (dropped ? XDP_DROP : XDP_TX))
+		row_failed(why, "verdict %u", verdict);
+	watch_expect(&counters, dropped ? C(drop_no_request) : held_counters(row, row->asks, plain),
+		     why);
+	if (dropped || verdict != XDP_TX)
+		return;
+	if (wraps && way->udp) { /* wrapped_run() looks at it closer */
+		unsigned at = out.l3 + (is_ip6(&out) ? 40 : 20);
+
+		sport = out.bytes[at] << 8 | out.bytes[at + 1];
+	}
+	if (wraps)
+		make_wrapped(&want, &as_wrapped, sport);
+	else
+		make_forwarded(&want, row->ip6 ? BACKEND6 : BACKEND4);
+	packet_expect(&want, &out, why);
 }
 
 static void held_requests(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < ROWS(held_rows); i++) {
-		held_run(&held_rows[i], true, 0);
-		held_run(&held_rows[i], true, 7);
-		held_run(&held_rows[i], false, 0);
-	}
+	for (size_t i = 0; i < ROWS(held_rows); i++)
+		for (size_t way = 0; way < ROWS(held_ways); way++)
+			for (uint16_t vlan = 0; vlan <= 7; vlan += 7)
+				held_run(&held_rows[i], &held_ways[way], vlan);
 	rows_done();
 }
 
@@ -1129,6 +1341,8 @@ static const struct edge_row {
 	enum sum sum;
 	enum side side;
 	uint16_t value;
+	const char *options, *become; /* of a SYN; NULL: it is an ACK */
+	unsigned options_len;
 } edge_rows[] = {
 #define V4 CLIENT4, "10.99.0.1:" ONE, BACKEND4
 #define V6 CLIENT6, "[fd00:99::1]:" ONE, BACKEND6
@@ -1148,6 +1362,23 @@ static const struct edge_row {
 	{ "v6 TCP 0001 out", V6, TCP_SUM, GOES_OUT, 0x0001 },
 	{ "v6 TCP fffe in", V6, TCP_SUM, COMES_IN, 0xfffe },
 	{ "v6 TCP fffe out", V6, TCP_SUM, GOES_OUT, 0xfffe },
+#define HOLDS OTHER_CLIENT LINUX, HELD LINUX, sizeof(OTHER_CLIENT LINUX) - 1
+#define HOLDS_ODD \
+	"\1" OTHER_CLIENT "\1\1\1", "\1" HELD "\1\1\1", sizeof("\1" OTHER_CLIENT "\1\1\1") - 1
+#define HOLDS6 OTHER_CLIENT6, HELD6, sizeof(OTHER_CLIENT6) - 1
+	{ "held, TCP 0000 in", V4, TCP_SUM, COMES_IN, 0x0000, HOLDS },
+	{ "held, TCP 0000 out", V4, TCP_SUM, GOES_OUT, 0x0000, HOLDS },
+	{ "held, TCP fffe in", V4, TCP_SUM, COMES_IN, 0xfffe, HOLDS },
+	{ "held, TCP fffe out", V4, TCP_SUM, GOES_OUT, 0xfffe, HOLDS },
+	{ "held at an odd offset, TCP 0000 in", V4, TCP_SUM, COMES_IN, 0x0000, HOLDS_ODD },
+	{ "held at an odd offset, TCP 0000 out", V4, TCP_SUM, GOES_OUT, 0x0000, HOLDS_ODD },
+	{ "held at an odd offset, TCP fffe out", V4, TCP_SUM, GOES_OUT, 0xfffe, HOLDS_ODD },
+	{ "v6 held, TCP 0000 in", V6, TCP_SUM, COMES_IN, 0x0000, HOLDS6 },
+	{ "v6 held, TCP 0000 out", V6, TCP_SUM, GOES_OUT, 0x0000, HOLDS6 },
+	{ "v6 held, TCP fffe out", V6, TCP_SUM, GOES_OUT, 0xfffe, HOLDS6 },
+#undef HOLDS
+#undef HOLDS_ODD
+#undef HOLDS6
 #undef V4
 #undef V6
 };
@@ -1167,7 +1398,11 @@ static uint16_t sum_of(const struct packet_buf *p, enum sum sum)
 /* Finds the packet: the IP header's identification or the sequence number makes the sum. */
 static bool edge_find(const struct edge_row *row, struct packet_buf *in, struct packet_buf *want)
 {
-	const struct packet_spec spec = { .src = row->client, .dst = row->vip, .flags = "A" };
+	const struct packet_spec spec = { .src = row->client,
+					  .dst = row->vip,
+					  .flags = row->options ? "S" : "A",
+					  .options = row->options,
+					  .options_len = row->options_len };
 	unsigned knob;
 
 	packet_build(in, &spec);
@@ -1177,6 +1412,8 @@ static bool edge_find(const struct edge_row *row, struct packet_buf *in, struct 
 		in->bytes[knob + 1] = i & 0xff;
 		packet_checksum(in);
 		*want = *in;
+		if (row->become)
+			memcpy(want->bytes + want->l4 + 20, row->become, row->options_len);
 		make_forwarded(want, row->backend);
 		if (sum_of(row->side == COMES_IN ? in : want, row->sum) == row->value)
 			return true;
@@ -1213,19 +1450,23 @@ static void checksum_edges(void **state)
 
 #define FLOWS 65536
 
+#define HELD_SYN "H" /* beside packet_spec's letters: a SYN with a held request */
+
 /* A packet of flow number @flow to @service, a service's port. */
 static struct packet_spec flow_packet(bool ip6, const char *service, unsigned flow,
 				      const char *flags, bool retry)
 {
 	static char src[ADDRESS_TEXT_LEN], dst[ADDRESS_TEXT_LEN];
 	static uint8_t request[20];
-	struct packet_spec spec = { .src = src, .dst = dst, .flags = flags };
+	bool held = !strcmp(flags, HELD_SYN);
+	struct packet_spec spec = { .src = src, .dst = dst, .flags = held ? "S" : flags };
 
 	snprintf(src, sizeof(src), ip6 ? "[fd00:1::%x]:%u" : "10.0.%u.2:%u", flow & 0xff,
 		 1024 + (flow >> 8) * 7);
 	snprintf(dst, sizeof(dst), ip6 ? "[fd00:99::1]:%s" : "10.99.0.1:%s", service);
-	if (!strcmp(flags, "S")) {
-		spec.options_len = packet_request(dst, src, SS_OPT_ARMED, request);
+	if (!strcmp(spec.flags, "S")) {
+		spec.options_len =
+			packet_request(dst, src, held ? SS_OPT_HELD : SS_OPT_ARMED, request);
 		request[3] |= retry;
 		spec.options = request;
 	}
@@ -1879,7 +2120,9 @@ static const struct service_row flow_services[] = {
 /* A service, and what brings its connections into the table. */
 static const struct kept_row {
 	const char *service, *first;
-} kept_rows[] = { { THREE, PLAIN }, { TURNS, PLAIN }, { TWO, "A" } };
+} kept_rows[] = {
+	{ THREE, PLAIN }, { TURNS, PLAIN }, { TWO, "A" }, { THREE, HELD_SYN }, { TURNS, HELD_SYN },
+};
 
 static int flows_begin(void **state)
 {
@@ -2014,6 +2257,29 @@ static void flows_syn_again(void **state)
 		next = backend_of(ip6, TURNS, 1, PLAIN, false);
 		assert_int_not_equal(next, first);
 		assert_int_equal(backend_of(ip6, TURNS, 1, "A", false), next);
+	}
+}
+
+/*
+ * Within the time of a retransmission, a SYN with another number, or behind an end, is another connection's: it
+ * gets its own server, and the first one is not blamed for an answer that did not come.
+ */
+static void flows_dialled_again(void **state)
+{
+	(void)state;
+	for (int ip6 = 0; ip6 < 2; ip6++) {
+		struct packet_spec spec = flow_packet(ip6, TURNS, 9, PLAIN, false);
+		int first = backend_of_packet(&spec), next, last;
+
+		spec.seq = 70000;
+		next = backend_of_packet(&spec);
+		assert_int_not_equal(next, first);
+		assert_int_equal(backend_of_packet(&spec), next);
+		assert_int_equal(backend_of(ip6, TURNS, 9, "R", false), next);
+		spec = flow_packet(ip6, TURNS, 9, PLAIN, false);
+		spec.seq = 70000;
+		last = backend_of_packet(&spec);
+		assert_int_not_equal(last, next);
 	}
 }
 
@@ -2385,6 +2651,7 @@ static unsigned nat_run(const char *interface, const char *src, const char *dst,
 	packet_build(in, &(struct packet_spec){ .src = src,
 						.dst = dst,
 						.flags = flags,
+						.ack = strchr(flags, 'A') ? 1 : 0,
 						.payload = "odd",
 						.payload_len = 3 });
 	return xdp_run(prog, if_nametoindex(interface), in, out);
@@ -2522,6 +2789,41 @@ static void nat_errors(void **state)
 	rows_done();
 }
 
+/*
+ * What a SYN asks for, by nat: a held request names the source that the balancer has seen, not its own address. A
+ * short one names nobody, and goes.
+ */
+static void nat_request_run(const struct held_row *row, uint16_t vlan)
+{
+	enum asks asks = row->by_nat ? ASKS_NOTHING : row->asks;
+	bool plain = asks != MAY_ASK;
+	struct packet_buf in, want, out;
+	unsigned verdict;
+	char why[128];
+
+	snprintf(why, sizeof(why), "%s, by nat, VLAN %u", row->why, vlan);
+	held_build(row, NAT_VIP(row->ip6), vlan, row->by_nat ? row->by_nat : row->out, &in, &want);
+	watch_start(&counters);
+	verdict = xdp_run(prog, if_nametoindex("a0"), &in, &out);
+	if (verdict != XDP_TX)
+		row_failed(why, "verdict %u", verdict);
+	watch_expect(&counters, held_counters(row, asks, plain), why);
+	if (verdict != XDP_TX)
+		return;
+	nat_port(&out);
+	nat_expect(why, &want, &out, packet_src(&out), NAT_SERVER(row->ip6));
+}
+
+static void nat_requests(void **state)
+{
+	for (size_t i = 0; i < ROWS(held_rows); i++)
+		for (uint16_t vlan = 0; vlan <= 7; vlan += 7) {
+			nat_begin(state);
+			nat_request_run(&held_rows[i], vlan);
+		}
+	rows_done();
+}
+
 /* What belongs to no connection. */
 static void nat_unknown(void **state)
 {
@@ -2575,17 +2877,18 @@ static const struct nat_over_row {
 } nat_over_rows[] = {
 #define IN_USE XDP_DROP, C(drop_no_port)
 #define IS_FREE XDP_REDIRECT, C(syn_forwarded) | C(syn_plain)
-	{ "opening", 0, 239, IN_USE },
-	{ "opening, over", 0, 241, IS_FREE },
-	{ "open", SS_LB_NAT_ANSWERED, 7439, IN_USE },
-	{ "open, over", SS_LB_NAT_ANSWERED, 7441, IS_FREE },
-	{ "half closed by its client", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN, 61, IN_USE },
-	{ "half closed by its server", SS_LB_NAT_ANSWERED | SS_LB_NAT_SERVER_FIN, 61, IN_USE },
-	{ "closed", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN, 59, IN_USE },
-	{ "closed, over", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN, 61,
+	{ "half open", 0, 2, IN_USE },
+	{ "half open, gives way", 0, 4, IS_FREE },
+	{ "half open, over", 0, 61, IS_FREE },
+	{ "open", SS_LB_NAT_OPEN, 7439, IN_USE },
+	{ "open, over", SS_LB_NAT_OPEN, 7441, IS_FREE },
+	{ "half closed by its client", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN, 61, IN_USE },
+	{ "half closed by its server", SS_LB_NAT_OPEN | SS_LB_NAT_SERVER_FIN, 61, IN_USE },
+	{ "closed", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN, 59, IN_USE },
+	{ "closed, over", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN, 61,
 	  IS_FREE },
-	{ "reset", SS_LB_NAT_ANSWERED | SS_LB_NAT_RESET, 0, IN_USE },
-	{ "reset, over", SS_LB_NAT_ANSWERED | SS_LB_NAT_RESET, 2, IS_FREE },
+	{ "reset", SS_LB_NAT_OPEN | SS_LB_NAT_RESET, 0, IN_USE },
+	{ "reset, over", SS_LB_NAT_OPEN | SS_LB_NAT_RESET, 2, IS_FREE },
 #undef IN_USE
 #undef IS_FREE
 };
@@ -2637,13 +2940,13 @@ static void nat_notes(void **state)
 		uint8_t seen;
 	} steps[] = {
 		{ false, "S", 0 },
-		{ true, "SA", SS_LB_NAT_ANSWERED },
-		{ false, "PA", SS_LB_NAT_ANSWERED },
-		{ false, "FA", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN },
-		{ true, "FA", SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN },
+		{ true, "SA", 0 }, /* anybody's SYN is answered */
+		{ false, "P", 0 },
+		{ false, "PA", SS_LB_NAT_OPEN },
+		{ false, "FA", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN },
+		{ true, "FA", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN },
 		{ false, "R",
-		  SS_LB_NAT_ANSWERED | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN |
-			  SS_LB_NAT_RESET },
+		  SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN | SS_LB_NAT_RESET },
 		{ false, "S", 0 }, /* the same SYN, or another connection: anew */
 	};
 	char own[ADDRESS_TEXT_LEN] = "";
@@ -2817,6 +3120,7 @@ int main(void)
 		cmocka_unit_test_setup(flows_without_table, flows_begin),
 		cmocka_unit_test_setup(flows_unknown, flows_begin),
 		cmocka_unit_test_setup(flows_syn_again, flows_begin),
+		cmocka_unit_test_setup(flows_dialled_again, flows_begin),
 		cmocka_unit_test_setup(flows_asked, flows_begin),
 		cmocka_unit_test_setup(flows_second_choice, flows_begin),
 		cmocka_unit_test_setup(flows_apart, flows_begin),
@@ -2827,6 +3131,7 @@ int main(void)
 		cmocka_unit_test(flow_of_lost_backend),
 		cmocka_unit_test(flow_after_version),
 		cmocka_unit_test_setup(nat_both_ways, nat_begin),
+		cmocka_unit_test_setup(nat_requests, nat_begin),
 		cmocka_unit_test_setup(nat_errors, nat_begin),
 		cmocka_unit_test_setup(nat_unknown, nat_begin),
 		cmocka_unit_test_setup(nat_many, nat_begin),

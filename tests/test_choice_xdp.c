@@ -85,7 +85,7 @@ static int limit_end(void **state)
 	return 0;
 }
 
-/* A packet from @source, an address; "S" is a SYN with a request, "SP" one without. */
+/* A packet from @source, an address; "S" is a SYN with a request, "H" with a held one, "SP" without. */
 static unsigned verdict_of(const char *source, const char *flags, uint16_t port)
 {
 	struct packet_buf in, out;
@@ -154,7 +154,10 @@ static void limit_by_prefix(void **state)
 	rows_done();
 }
 
-/* SYNs alike, with a request, without and sent again, use it up; other packets do not, nor does it stop them. */
+/*
+ * SYNs alike, with a request, a held one, without and sent again, use it up; other packets do not, nor does it
+ * stop them.
+ */
 static void limit_of_what(void **state)
 {
 	static const char *const sources[] = { "10.0.1.2", "fd00:1::2" };
@@ -167,10 +170,12 @@ static void limit_of_what(void **state)
 			assert_int_equal(verdict_of(sources[i], "A", 1000), XDP_TX);
 		map_clear(bpf_map__fd(skel->maps.flows));
 		assert_int_equal(let_in(sources[i], "S", 2), 2);
-		assert_int_equal(let_in(sources[i], "SP", 9), 2);
+		assert_int_equal(let_in(sources[i], "H", 1), 1);
+		assert_int_equal(let_in(sources[i], "SP", 9), 1);
 		/* dropped before anything is remembered of it */
 		assert_int_equal(map_count(bpf_map__fd(skel->maps.flows)), 2);
 		assert_int_equal(let_in(sources[i], "S", 1), 0);
+		assert_int_equal(let_in(sources[i], "H", 1), 0);
 		assert_int_equal(verdict_of(sources[i], "A", 1000), XDP_TX);
 	}
 	rows_done();
@@ -278,6 +283,9 @@ static const struct left_row {
 	{ "a FIN alone", { "FA" }, 60 },
 	{ "the second choice's SYN", { "retry" }, 240 },
 	{ "it was redirected", { "S" }, 0 },
+	{ "a SYN whose request is held", { "H" }, 240 },
+	{ "the same, sent again", { "H", "H" }, 240 },
+	{ "an ACK behind it", { "H", "A" }, 7440 },
 };
 
 static void left_run(const struct left_row *row, const char *vip)
@@ -504,27 +512,26 @@ static void shares_of(const char *vip, const char *flags, unsigned from, unsigne
 		got[sent_to(vip, flow, flags, false)]++;
 }
 
-/* SYNs with a request, or without, to backend 1, of which the first @again come again. */
+/* SYNs with a request, a held one, or none, to backend 1, of which the first @again come again. */
 static void first_does_not_answer(const char *vip, const char *flags, unsigned n, unsigned again)
 {
 	unsigned flow = 0;
-	bool plain = strcmp(flags, "S");
 
 	for (unsigned i = 0; i < n; i++, flow++) {
 		while (sent_to(vip, flow, flags, false) != 1)
 			assert_true(++flow < 60000);
 		if (i < again)
-			sent_to(vip, flow, flags, !plain);
+			sent_to(vip, flow, flags, true);
 	}
 }
 
-static const char *const syns[] = { "S", "SP" };
+static const char *const syns[] = { "S", "SP", "H" };
 
 /* One that leaves enough SYNs without an answer gets none for a while; its connections go on. */
 static void suspect_is_held(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 6; i++) {
 		const char *vip = vips[i & 1], *flags = syns[i >> 1];
 		unsigned got[4], known;
 

@@ -209,6 +209,7 @@ struct ss_lb_backend_cpu {
 /* For so many seconds without a packet a connection that stays on the balancer may still go on. */
 #define SS_LB_OPEN_SECONDS 7440 /* RFC 5382, REQ-5: 2 hours 4 minutes */
 #define SS_LB_OPENING_SECONDS 240 /* 4 minutes, if there was nothing but a SYN */
+#define SS_LB_NAT_OPENING_SECONDS 60 /* nat, half open: as long as Linux retransmits a SYN-ACK */
 #define SS_LB_CLOSED_SECONDS 60 /* as long as Linux keeps a TIME_WAIT socket */
 #define SS_LB_UDP_SECONDS 120 /* RFC 4787, REQ-5: two minutes, or more */
 
@@ -227,12 +228,15 @@ struct ss_lb_flow {
 	__u8 seen; /* SS_LB_FLOW_* */
 	__u8 pad;
 	__u32 used; /* when the client sent the last packet, in SS_LB_TICK of the same clock */
+	__be32 isn; /* the sequence number of its SYN; 0: not seen */
+	__u32 pad2;
 };
 
 /* What was seen of it, but for its SYN. */
 #define SS_LB_FLOW_MORE 1 /* a packet of the client */
 #define SS_LB_FLOW_ENDED 2 /* the client's FIN or RST */
 #define SS_LB_FLOW_UDP 4 /* it is UDP's: there are no SYNs */
+#define SS_LB_FLOW_OPEN 8 /* nat: the client has acknowledged the server's number */
 
 #define SS_LB_TICK(ns) ((__u32)((ns) >> 30)) /* about a second: cheaper than a division */
 
@@ -247,7 +251,7 @@ struct ss_lb_quic_key {
 #define SS_LB_NAT_PORTS 16384
 
 /* What was seen of a connection with such a port. */
-#define SS_LB_NAT_ANSWERED 1
+#define SS_LB_NAT_OPEN 1 /* the client has acknowledged the server's number */
 #define SS_LB_NAT_CLIENT_FIN 2
 #define SS_LB_NAT_SERVER_FIN 4
 #define SS_LB_NAT_RESET 8
@@ -257,8 +261,9 @@ struct ss_lb_nat {
 	struct ss_endpoint client;
 	struct ss_endpoint service;
 	__u64 used; /* when a packet came by last, by CLOCK_MONOTONIC_COARSE, in ns */
+	__be32 isn; /* the sequence number of the server's SYN-ACK; 0: not seen */
 	__u8 seen; /* SS_LB_NAT_* */
-	__u8 pad[7];
+	__u8 pad[3];
 };
 
 #define SS_LB_PREFIXES 65536 /* source prefixes whose SYNs are counted at a time */
@@ -322,7 +327,7 @@ _Static_assert(sizeof(struct ss_lb_load) == 24, "ss_lb_load has no hidden paddin
 _Static_assert(sizeof(struct ss_lb_report_rules) == 32, "ss_lb_report_rules has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_backend) == 32, "ss_lb_backend has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_flow_key) == 24, "ss_lb_flow_key is a map key");
-_Static_assert(sizeof(struct ss_lb_flow) == 48, "ss_lb_flow has no hidden padding");
+_Static_assert(sizeof(struct ss_lb_flow) == 56, "ss_lb_flow has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_nat) == 56, "ss_lb_nat has no hidden padding");
 _Static_assert(sizeof(struct ss_lb_head) == 64, "one cache line");
 _Static_assert(sizeof(struct ss_lb_small_table) % 8 == 0, "array map elements are 8-aligned");
