@@ -117,7 +117,7 @@ $(B)/tests/%.o: tests/%.c $(SKELETONS) $(B)/version.h | $(B)/tests
 	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags cmocka) -c $< -o $@
 
 # What the tests of the balancer share, and those of its choices.
-$(addprefix $(B)/tests/test_,balancer_xdp udp_xdp load_xdp choice_xdp): $(B)/tests/balancer_load.o
+$(addprefix $(B)/tests/test_,answer_xdp balancer_xdp udp_xdp load_xdp choice_xdp): $(B)/tests/balancer_load.o
 $(B)/tests/test_load_xdp $(B)/tests/test_choice_xdp: $(B)/tests/balancer_run.o
 
 $(B)/tests/%: $(B)/tests/%.o $(B)/tests/packet.o $(B)/tests/progrun.o $(B)/tests/many.o $(LOADER_LIB)

@@ -8,6 +8,7 @@
 #ifndef SIDESTEP_LB_BALANCE_H
 #define SIDESTEP_LB_BALANCE_H
 
+#include "answer.h"
 #include "choose.h"
 #include "echo.h"
 #include "icmp.h"
@@ -20,6 +21,54 @@
 #include "table.h"
 #include "translate.h"
 #include "udp.h"
+
+/* Neighbour discovery (RFC 4861): from router solicitations to redirects. */
+#define ICMP6_DISCOVERY_FIRST 133
+#define ICMP6_DISCOVERY_LAST 137
+
+/* Does the kernel take packets for the address of @p itself, or forward none? Then they do not come back. */
+static __always_inline int is_kernels_own(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
+	long found;
+
+	if (!p->is_ip6) {
+		fib.family = AF_INET;
+		fib.ipv4_src = p->ip4->saddr;
+		fib.ipv4_dst = p->ip4->daddr;
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, &p->ip6->saddr, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &p->ip6->daddr, sizeof(fib.ipv6_dst));
+	}
+	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* Neighbours ask each other for addresses that the kernel answers for, as a proxy; none is forwarded. */
+static __always_inline int is_discovery(const struct packet *p, enum parse_result parsed)
+{
+	return parsed == PARSE_ICMP && p->is_ip6 && p->icmp->type >= ICMP6_DISCOVERY_FIRST &&
+	       p->icmp->type <= ICMP6_DISCOVERY_LAST;
+}
+
+/*
+ * A packet that is none of ours, but may be for a service's address: the kernel would give it back to the
+ * router that sends all for that address here, and so on until its TTL ends.
+ */
+static __noinline int balance_stray(struct xdp_md *ctx, struct packet *p, enum parse_result parsed)
+{
+	__u32 zero = 0;
+	struct ss_lb_rules *rule = bpf_map_lookup_elem(&rules, &zero);
+
+	if (!rule || rule->no_service == SS_NO_SERVICE_PASS || !service_address(p) ||
+	    is_discovery(p, parsed) || is_kernels_own(ctx, p))
+		return XDP_PASS;
+	count(SS_LB_drop_no_service);
+	if (rule->no_service != SS_NO_SERVICE_UNREACHABLE || parsed == PARSE_ICMP)
+		return XDP_DROP;
+	return unreachable_send(ctx, p, parsed != PARSE_OTHER);
+}
 
 /* A fragment for a service's address: only what is whole says by its ports where it belongs. */
 static __always_inline int balance_fragment(void)
@@ -52,7 +101,7 @@ static __noinline int balance_unreadable(const struct packet *p, enum parse_resu
 	}
 }
 
-/* An ICMP packet: passed, unless it asks for a service's address, or is an error about a connection. */
+/* An ICMP packet: NOT_OURS, unless it asks for a service's address, or is an error about a connection. */
 static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 {
 	const struct ss_lb_backend *backend;
@@ -66,7 +115,7 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 		return XDP_TX;
 	}
 	if (!icmp_quote(p, &quoted))
-		return XDP_PASS;
+		return NOT_OURS;
 	if (!table_find(&quoted.local, table))
 		return balance_return_error(ctx, p, &quoted);
 	if (table->head->method == SS_METHOD_NAT)
@@ -83,7 +132,7 @@ static __noinline int balance_icmp(struct xdp_md *ctx, struct packet *p)
 	return icmp_counted(balance_forward(ctx, p, state));
 }
 
-/* A UDP packet: passed, unless it is for a service. */
+/* A UDP packet: NOT_OURS, unless it is for a service. */
 static __noinline int balance_datagram(struct xdp_md *ctx, struct packet *p)
 {
 	const struct ss_lb_backend *backend;
@@ -92,10 +141,10 @@ static __noinline int balance_datagram(struct xdp_md *ctx, struct packet *p)
 	int action;
 
 	if (!table_find(&p->dst, table))
-		return XDP_PASS;
+		return NOT_OURS;
 	backend = udp_backend(table, p);
 	if (!backend)
-		return drop(SS_LB_drop_no_backend);
+		return balance_refused(ctx, p, table, SS_LB_drop_no_backend);
 	state = backend_state(backend);
 	if (!state)
 		return drop(SS_LB_error_map);
@@ -129,50 +178,63 @@ static __noinline int balance_report(struct xdp_md *ctx, struct packet *p)
 	return XDP_DROP;
 }
 
-static __always_inline int balance(struct xdp_md *ctx)
+/* A TCP packet: NOT_OURS, unless it is for a service, or a server's answer by nat. */
+static __always_inline int balance_tcp(struct xdp_md *ctx, struct packet *p)
 {
-	struct packet p = {};
-	enum parse_result parsed = parse_frame(ctx, &p);
 	const struct ss_lb_backend *backend;
 	struct ss_lb_backend_cpu *state;
 	struct table found, *table = &found;
 	enum kind kind;
 	int action;
 
-	if (parsed == PARSE_ICMP)
-		return balance_icmp(ctx, &p);
-	if (parsed == PARSE_UDP)
-		return is_report(&p) ? balance_report(ctx, &p) : balance_datagram(ctx, &p);
-	if (parsed != PARSE_TCP)
-		return parsed == PARSE_OTHER ? XDP_PASS : balance_unreadable(&p, parsed);
-	if (!table_find(&p.dst, table))
-		return balance_return(ctx, &p);
-
-	if (is_syn(&p) && !syn_is_allowed(&p))
+	if (!table_find(&p->dst, table))
+		return balance_return(ctx, p);
+	if (is_syn(p) && !syn_is_allowed(p))
 		return drop(SS_LB_drop_syn_limit);
-	kind = packet_kind(ctx, &p, table->head->method);
+	kind = packet_kind(ctx, p, table->head->method);
 	if (table->head->method == SS_METHOD_NAT)
-		return balance_nat(ctx, &p, table, kind);
+		return balance_nat(ctx, p, table, kind);
 	if (kind == KIND_PLAIN_SYN && table->head->method == SS_METHOD_REWRITE)
 		return drop(SS_LB_drop_no_request);
-	backend = is_asking(kind) ? balance_asking(table, &p, kind)
-				  : balance_staying(table, &p, kind);
+	backend =
+		is_asking(kind) ? balance_asking(table, p, kind) : balance_staying(table, p, kind);
 	if (!backend)
-		return drop(is_known_by(table, kind) ? SS_LB_drop_no_backend : SS_LB_drop_no_state);
+		return balance_refused(ctx, p, table,
+				       is_known_by(table, kind) ? SS_LB_drop_no_backend
+								: SS_LB_drop_no_state);
 	state = backend_state(backend);
 	if (!state)
 		return drop(SS_LB_error_map);
 
 	if (table->head->method != SS_METHOD_REWRITE &&
-	    (!is_asking(kind) || is_across(&p, backend))) {
-		action = balance_wrapped(ctx, &p, table, backend, state);
+	    (!is_asking(kind) || is_across(p, backend))) {
+		action = balance_wrapped(ctx, p, table, backend, state);
 	} else {
-		rewrite_destination(&p, &backend->endpoint);
-		action = balance_forward(ctx, &p, state);
+		rewrite_destination(p, &backend->endpoint);
+		action = balance_forward(ctx, p, state);
 	}
 	if (action != XDP_DROP)
 		count_forwarded(state, kind);
 	return action;
+}
+
+static __always_inline int balance(struct xdp_md *ctx)
+{
+	struct packet p = {};
+	enum parse_result parsed = parse_frame(ctx, &p);
+	int action = NOT_OURS;
+
+	if (parsed == PARSE_TCP)
+		action = balance_tcp(ctx, &p);
+	else if (parsed == PARSE_UDP)
+		action = is_report(&p) ? balance_report(ctx, &p) : balance_datagram(ctx, &p);
+	else if (parsed == PARSE_ICMP)
+		action = balance_icmp(ctx, &p);
+	else if (parsed != PARSE_OTHER)
+		return balance_unreadable(&p, parsed);
+	if (!p.is_ip6 && !p.ip4)
+		return XDP_PASS;
+	return action == NOT_OURS ? balance_stray(ctx, &p, parsed) : action;
 }
 
 #endif

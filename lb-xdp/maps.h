@@ -257,6 +257,24 @@ struct {
 	__type(value, __u8);
 } neighbours SEC(".maps");
 
+/* By kind of answer (answer.h), RSTs and ICMP errors: a bucket of each processor. Written by the program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} answer_buckets SEC(".maps");
+
+#define ANSWER_QUOTE 1280
+
+/* The packet, or its beginning, that a processor answers just now. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, ANSWER_QUOTE);
+} answer_quote SEC(".maps");
+
 /* The report that a processor reads just now. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

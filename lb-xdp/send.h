@@ -5,6 +5,7 @@
 #ifndef SIDESTEP_LB_SEND_H
 #define SIDESTEP_LB_SEND_H
 
+#include "answer.h"
 #include "choose.h"
 #include "encap.h"
 #include "forward.h"
@@ -12,9 +13,30 @@
 #include "parse.h"
 #include "table.h"
 
+/* In the place of an XDP action: the packet is none of ours; it is the kernel's, if it may be (balance.h). */
+#define NOT_OURS (-1)
+
 static __always_inline int drop(enum ss_lb_counter reason)
 {
 	count(reason);
+	return XDP_DROP;
+}
+
+/* A packet for the service of @table is not sent on, for @reason. Returns an XDP action. */
+static __noinline int balance_refused(struct xdp_md *ctx, const struct packet *p,
+				      const struct table *table, enum ss_lb_counter reason)
+{
+	enum ss_answer answer = SS_ANSWER_DROP;
+
+	if (reason == SS_LB_drop_no_backend)
+		answer = table->head->answers & SS_LB_ANSWER_NO_BACKEND;
+	else if (reason == SS_LB_drop_no_state && table->head->answers & SS_LB_ANSWER_UNKNOWN)
+		answer = SS_ANSWER_RESET;
+	count(reason);
+	if (answer == SS_ANSWER_RESET)
+		return reset_send(ctx, p);
+	if (answer == SS_ANSWER_UNREACHABLE)
+		return unreachable_send(ctx, p, 1);
 	return XDP_DROP;
 }
 
@@ -26,7 +48,8 @@ static __always_inline int balance_forward(struct xdp_md *ctx, struct packet *p,
 	case FORWARD_TX:
 		return XDP_TX;
 	case FORWARD_REDIRECT:
-		return bpf_redirect(backend->ifindex, 0);
+		/* an action that the verifier knows: it follows what is done with NOT_OURS and others */
+		return bpf_redirect(backend->ifindex, 0) == XDP_REDIRECT ? XDP_REDIRECT : XDP_DROP;
 	case FORWARD_STACK:
 		count(SS_LB_stack_forwarded);
 		return XDP_PASS;

@@ -87,7 +87,7 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const st
 		return drop(SS_LB_error_map);
 	action = nat_flow(table, p, kind, w);
 	if (action)
-		return drop(-action);
+		return balance_refused(ctx, p, table, -action);
 	state = backend_state(&w->flow.backend);
 	if (!state)
 		return drop(SS_LB_error_map);
@@ -148,7 +148,7 @@ static __noinline int balance_return_error(struct xdp_md *ctx, struct packet *p,
 	if (quoted && nats_are_used())
 		nat = bpf_map_lookup_elem(&nats, quoted);
 	if (!nat)
-		return XDP_PASS;
+		return NOT_OURS;
 	e.source = nat->client;
 	e.destination = nat->service;
 	e.from = e.destination.addr;
@@ -166,7 +166,7 @@ static __noinline int balance_return(struct xdp_md *ctx, struct packet *p)
 	int action;
 
 	if (!nats_are_used() || !nat_to_client(p))
-		return XDP_PASS;
+		return NOT_OURS;
 	hop = hop_once();
 	if (!hop)
 		return drop(SS_LB_error_map);

@@ -118,7 +118,8 @@ static int reports_apply(const struct lb_maps *maps, const struct balancer_confi
 static int rules_apply(const struct lb_maps *maps, const struct balancer_config *config,
 		       struct error *err)
 {
-	struct ss_lb_rules rules = { .pass_fragments = config->pass_fragments };
+	struct ss_lb_rules rules = { .pass_fragments = config->pass_fragments,
+				     .no_service = config->no_service };
 	int ret = lb_rules_write(maps, &rules);
 
 	return ret ? error_set(err, ret, "cannot write the balancer's rules: %s", strerror(-ret))

@@ -192,6 +192,11 @@ static json_t *syn_limit_json(const struct lb_maps *maps)
 			 limit.prefix6);
 }
 
+static const char *no_service_name(__u32 no_service)
+{
+	return no_service < CONFIG_NO_SERVICE ? config_no_service[no_service] : "?";
+}
+
 static json_t *status_json(struct seen *seen)
 {
 	json_t *interfaces = json_array(), *array = json_array();
@@ -203,9 +208,10 @@ static json_t *status_json(struct seen *seen)
 	interfaces_each(seen->pins, add_problem, &problems);
 	for (unsigned i = 0; i < seen->services.count; i++)
 		json_array_append_new(array, service_json(seen, &seen->services.item[i]));
-	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "version", seen->pins->version,
+	return json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "version", seen->pins->version,
 			 "problems", problems.list, "interfaces", interfaces, "fragments",
-			 rules.pass_fragments ? "pass" : "drop", "syn_limit",
+			 rules.pass_fragments ? "pass" : "drop", "no_service",
+			 no_service_name(rules.no_service), "syn_limit",
 			 syn_limit_json(&seen->maps), "services", array, "counters",
 			 json_counters(counter_texts, seen->counters, SS_LB_COUNTER_MAX));
 }
@@ -301,6 +307,7 @@ static void status_print(const json_t *status, const __u64 *counters)
 		printf("interface %s (%s)\n", json_string_value(json_object_get(item, "interface")),
 		       json_string_value(json_object_get(item, "mode")));
 	printf("fragments %s\n", json_string_value(json_object_get(status, "fragments")));
+	printf("no service %s\n", json_string_value(json_object_get(status, "no_service")));
 	syn_limit_print(json_object_get(status, "syn_limit"));
 	json_array_foreach(json_object_get(status, "services"), i, item) service_print(item);
 	printf("\n");

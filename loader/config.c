@@ -526,6 +526,12 @@ const char *const config_states[] = {
 	[SS_BACKEND_DOWN] = "down",
 };
 
+const char *const config_no_service[] = {
+	[SS_NO_SERVICE_PASS] = "pass",
+	[SS_NO_SERVICE_DROP] = "drop",
+	[SS_NO_SERVICE_UNREACHABLE] = "unreachable",
+};
+
 /* The id of a backend of a service whose ids have @len bytes. */
 static int quic_id_convert(const struct place *at, const char *text, unsigned len, uint8_t *out)
 {
@@ -703,6 +709,31 @@ static int diverting_convert(const struct place *at, const struct raw_service *r
 	return 0;
 }
 
+/* How packets are answered that are not sent on. */
+static int answers_convert(const struct place *at, const struct raw_service *raw,
+			   struct service_config *out)
+{
+	static const char *const answers[] = { "drop", "reset", "unreachable" };
+	static const char *const unknown[] = { "drop", "reset" };
+	unsigned answer = out->vip.protocol ? SS_ANSWER_UNREACHABLE : SS_ANSWER_RESET, reset = 0;
+	int ret = choice_convert(AT_KEY(at, "no_backend"), raw->no_backend, answers, 3, &answer);
+
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "unknown"), raw->unknown, unknown, 2, &reset);
+	if (ret)
+		return ret;
+	if (out->vip.protocol && answer == SS_ANSWER_RESET)
+		return fail_at(AT_KEY(at, "no_backend"), "drop or unreachable", "UDP knows no RST");
+	if (out->vip.protocol && reset)
+		return fail_at(AT_KEY(at, "unknown"), "drop", "UDP knows no RST");
+	if (reset && out->method != SS_METHOD_NAT && ss_scheduler_is_hash(out->scheduler))
+		return fail_at(AT_KEY(at, "unknown"), "drop, method: nat, or another scheduler",
+			       "a hash knows every connection's server");
+	out->no_backend = answer;
+	out->unknown_reset = reset;
+	return 0;
+}
+
 static int service_convert(const struct place *at, const struct raw_service *raw,
 			   struct service_config *out)
 {
@@ -754,7 +785,9 @@ static int service_convert(const struct place *at, const struct raw_service *raw
 		return fail_at(AT_KEY(at, "flow_table"),
 			       "yes, or a scheduler that finds a connection's server by a hash",
 			       "packets behind a SYN would not be forwarded");
-	ret = diverting_convert(at, raw, out);
+	ret = answers_convert(at, raw, out);
+	if (!ret)
+		ret = diverting_convert(at, raw, out);
 	return ret ? ret : backends_convert(AT_KEY(at, "backends"), raw, out);
 }
 
@@ -818,7 +851,7 @@ static int balancer_convert(const struct place *at, const struct raw_balancer *r
 {
 	static const char *const fragments[] = { "drop", "pass" };
 	static const char *const modes[] = { "auto", "native", "generic" };
-	unsigned pass = 0, mode = XDP_AUTO;
+	unsigned pass = 0, mode = XDP_AUTO, no_service = SS_NO_SERVICE_DROP;
 	int ret;
 
 	ret = interfaces_convert(AT_KEY(at, "interfaces"), &raw->interfaces, &balancer->interfaces,
@@ -829,8 +862,12 @@ static int balancer_convert(const struct place *at, const struct raw_balancer *r
 		ret = choice_convert(AT_KEY(at, "fragments"), raw->fragments, fragments, 2, &pass);
 	if (!ret)
 		ret = choice_convert(AT_KEY(at, "xdp_mode"), raw->xdp_mode, modes, 3, &mode);
+	if (!ret)
+		ret = choice_convert(AT_KEY(at, "no_service"), raw->no_service, config_no_service,
+				     CONFIG_NO_SERVICE, &no_service);
 	balancer->xdp_mode = mode;
 	balancer->pass_fragments = pass;
+	balancer->no_service = no_service;
 	return ret;
 }
 

@@ -30,6 +30,8 @@
 extern const char *const config_schedulers[SS_SCHED_MAX];
 extern const char *const config_methods[SS_METHOD_MAX];
 extern const char *const config_states[CONFIG_STATES]; /* by enum ss_backend_state */
+#define CONFIG_NO_SERVICE 3
+extern const char *const config_no_service[CONFIG_NO_SERVICE]; /* by enum ss_no_service */
 
 /* How TC programs are attached. */
 enum tc_attach {
@@ -101,6 +103,8 @@ struct service_config {
 	uint32_t slots; /* key "slots": SS_LB_SMALL_SLOTS or _LARGE_; 0: see lb_table_is_large() */
 	enum ss_method method; /* key "method": rewrite, ipip (default), gue, nat */
 	bool fail_open; /* key "fail_open": yes, no (default) */
+	enum ss_answer no_backend; /* key "no_backend": TCP's default is reset, UDP's unreachable */
+	bool unknown_reset; /* key "unknown": reset; drop (default) */
 	bool flow_table; /* key "flow_table": yes (default), no */
 	unsigned quic_id_len; /* key "quic_id_length"; 0: connection ids tell nothing (default) */
 	struct suspect_config suspect;
@@ -135,6 +139,7 @@ struct balancer_config {
 	enum xdp_mode xdp_mode; /* key "xdp_mode": auto (default), native, generic */
 	struct reports_config reports;
 	bool pass_fragments; /* key "fragments": drop (default), pass */
+	enum ss_no_service no_service; /* key "no_service": pass, drop (default), unreachable */
 	struct syn_limit_config syn_limit;
 	struct service_config *services;
 	unsigned services_count;

@@ -105,6 +105,8 @@ static const cyaml_schema_field_t service_keys[] = {
 	KEY_TEXT(struct raw_service, flow_table, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, slots, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, fail_open, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_service, no_backend, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_service, unknown, OPTIONAL_TEXT),
 	KEY_TEXT(struct raw_service, quic_id_length, OPTIONAL_TEXT),
 	KEY_MAPPING(struct raw_service, suspect, suspect_keys),
 	KEY_TEXT(struct raw_service, slow_start, OPTIONAL_TEXT),
@@ -136,6 +138,7 @@ static const cyaml_schema_field_t balancer_keys[] = {
 	KEY_TEXT(struct raw_balancer, xdp_mode, OPTIONAL_TEXT),
 	KEY_MAPPING(struct raw_balancer, reports, reports_keys),
 	KEY_TEXT(struct raw_balancer, fragments, OPTIONAL_TEXT),
+	KEY_TEXT(struct raw_balancer, no_service, OPTIONAL_TEXT),
 	KEY_MAPPING(struct raw_balancer, syn_limit, syn_limit_keys),
 	CYAML_FIELD_END,
 };

@@ -67,6 +67,8 @@ struct raw_service {
 	char *flow_table;
 	char *slots;
 	char *fail_open;
+	char *no_backend;
+	char *unknown;
 	char *quic_id_length;
 	struct raw_suspect *suspect;
 	char *slow_start;
@@ -92,6 +94,7 @@ struct raw_balancer {
 	char *xdp_mode;
 	struct raw_reports *reports;
 	char *fragments;
+	char *no_service;
 	struct raw_syn_limit *syn_limit;
 };
 

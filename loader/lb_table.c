@@ -167,6 +167,8 @@ static struct ss_lb_head head_of(const struct service_config *service, uint32_t 
 		.suspect_count = service->suspect.count,
 		.suspect_share = service->suspect.share,
 		.suspect_hold = service->suspect.hold,
+		.answers =
+			service->no_backend | (service->unknown_reset ? SS_LB_ANSWER_UNKNOWN : 0),
 	};
 }
 
@@ -248,6 +250,8 @@ int lb_table_to_config(const struct lb_table *table, const struct ss_endpoint *v
 		.flow_table = table->head->flow_id != 0,
 		.fail_open = table->head->fail_open,
 		.quic_id_len = table->head->quic_id_len,
+		.no_backend = table->head->answers & SS_LB_ANSWER_NO_BACKEND,
+		.unknown_reset = table->head->answers & SS_LB_ANSWER_UNKNOWN,
 		.slow_start = table->head->slow_start,
 		.suspect = { table->head->suspect_count, table->head->suspect_share,
 			     table->head->suspect_hold },

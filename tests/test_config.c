@@ -241,11 +241,13 @@ static void balancer_of_the_manual(void **state)
 				"  interfaces: [eth0]\n"
 				"  source: [10.0.2.2]\n"
 				"  fragments: pass\n"
+				"  no_service: unreachable\n"
 				"services:\n"
 				"  - name: web\n"
 				"    vip: 10.99.0.1:80\n"
 				"    scheduler: round-robin\n"
 				"    method: ipip\n"
+				"    unknown: reset\n"
 				"    backends:\n"
 				"      - {name: s1, address: \"10.0.3.2:8080\", weight: 7}\n"
 				"      - {name: s2, address: 10.0.3.3:80, state: drain}\n"
@@ -257,6 +259,7 @@ static void balancer_of_the_manual(void **state)
 				"    flow_table: no\n"
 				"    slots: 65537\n"
 				"    fail_open: yes\n"
+				"    no_backend: drop\n"
 				"    backends: [{name: s1, address: \"[fd00:1::2]:80\"}]\n"
 				"  - {name: none, vip: 10.99.0.1:81, scheduler: maglev}\n");
 	const struct service_config *web, *web6, *none;
@@ -267,6 +270,7 @@ static void balancer_of_the_manual(void **state)
 	assert_string_equal(c->balancer->interfaces[0], "eth0");
 	assert_int_equal(c->balancer->services_count, 3);
 	assert_true(c->balancer->pass_fragments);
+	assert_int_equal(c->balancer->no_service, SS_NO_SERVICE_UNREACHABLE);
 	web = &c->balancer->services[0];
 	assert_string_equal(web->name, "web");
 	endpoint_is(&web->vip, "10.99.0.1:80");
@@ -275,6 +279,8 @@ static void balancer_of_the_manual(void **state)
 	assert_true(web->flow_table);
 	assert_int_equal(web->slots, 0);
 	assert_false(web->fail_open);
+	assert_int_equal(web->no_backend, SS_ANSWER_RESET);
+	assert_true(web->unknown_reset);
 	address_is(&web->source[0], "10.0.2.2");
 	assert_false(web->source[1].w[0]); /* by the routes */
 	assert_int_equal(web->backends_count, 4);
@@ -293,6 +299,8 @@ static void balancer_of_the_manual(void **state)
 	assert_false(web6->flow_table);
 	assert_int_equal(web6->slots, SS_LB_LARGE_SLOTS);
 	assert_true(web6->fail_open);
+	assert_int_equal(web6->no_backend, SS_ANSWER_DROP);
+	assert_false(web6->unknown_reset);
 	address_is(&web6->source[0], "10.0.2.2");
 	assert_false(web6->source[1].w[0]);
 	endpoint_is(&web6->backends[0].address, "[fd00:1::2]:80");
@@ -480,10 +488,10 @@ static const struct {
 	{ "unknown in balancer", "balancer:\n  interfaces: [a]\n  services: []\n",
 	  "f:3: balancer.services: unknown key; expected one of interfaces, source, xdp_mode, "
 	  "reports, "
-	  "fragments, syn_limit" },
+	  "fragments, no_service, syn_limit" },
 	{ "unknown in the second service", LB WEB WEB6 "  port: 1\n",
 	  "f:7: services[1].port: unknown key; expected one of name, vip, protocol, scheduler, "
-	  "method, flow_table, slots, fail_open, quic_id_length, suspect, "
+	  "method, flow_table, slots, fail_open, no_backend, unknown, quic_id_length, suspect, "
 	  "slow_start, backends" },
 	{ "unknown in a backend", LB WEB "  backends:\n  - name: a\n    wait: 1\n",
 	  "f:7: services[0].backends[0].wait: unknown key; expected one of name, address, weight, "
@@ -688,6 +696,18 @@ static const struct {
 	  "f:6: services[2].vip: the same as in services[0]; expected another vip" },
 	{ "fragments", "balancer:\n  interfaces: [a]\n  fragments: yes\n",
 	  "f:3: balancer.fragments: unknown value 'yes'; expected drop or pass" },
+	{ "no_service", "balancer:\n  interfaces: [a]\n  no_service: reset\n",
+	  "f:3: balancer.no_service: unknown value 'reset'; expected pass, drop or unreachable" },
+	{ "no_backend", LB WEB "  no_backend: no\n",
+	  "f:5: services[0].no_backend: unknown value 'no'; expected drop, reset or unreachable" },
+	{ "UDP has no RST", LB WEB "  protocol: udp\n  method: ipip\n  no_backend: reset\n",
+	  "f:7: services[0].no_backend: UDP knows no RST; expected drop or unreachable" },
+	{ "UDP has no RST for unknown ones",
+	  LB WEB "  protocol: udp\n  method: ipip\n  unknown: reset\n",
+	  "f:7: services[0].unknown: UDP knows no RST; expected drop" },
+	{ "unknown to a hash", LB WEB "  unknown: reset\n",
+	  "f:5: services[0].unknown: a hash knows every connection's server; expected drop, "
+	  "method: nat, or another scheduler" },
 	{ "reports at port 0",
 	  "balancer:\n  interfaces: [a]\n  reports:\n    key: k\n    port: 0\n",
 	  "f:5: balancer.reports.port: 0 is out of range; expected a UDP port, 1 to 65535" },

@@ -82,6 +82,9 @@
 	X(icmp_forwarded,       "ICMP errors about a service's packet, sent to the backend that the hash names") \
 	X(nat_returned,         "packets of servers, sent to clients as the service's")            \
 	X(echo_answered,        "echo requests to a service's address, answered")                 \
+	X(answered_reset,       "RSTs sent to clients (what they answer is counted as dropped, too)") \
+	X(answered_unreachable, "ICMP errors \"destination unreachable\" sent (what they answer is counted as dropped, too)") \
+	X(answer_limited,       "RSTs and ICMP errors not sent: there were too many") \
 	X(report_taken,         "servers' reports of their load that were taken in")                \
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
 	X(drop_no_request,      "dropped: SYN without a request, and the service's method is rewrite")                                  \
@@ -89,6 +92,7 @@
 	X(drop_syn_limit,       "dropped: SYN, and its source prefix has sent as many as it may")  \
 	X(drop_no_port,         "dropped: SYN, and no port of the balancer's address is free for its server") \
 	X(drop_no_backend,      "dropped: no backend is up")                                       \
+	X(drop_no_service,      "dropped: for a service's address, but for none of its services")  \
 	X(drop_no_route,        "dropped: no route to the backend")                                \
 	X(drop_no_forwarding,   "dropped: IP forwarding is off on the interface")                  \
 	X(drop_ttl,             "dropped: TTL or hop limit used up")                               \

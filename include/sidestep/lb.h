@@ -104,6 +104,17 @@ enum ss_backend_state {
 		2, /* the same, for it does not work; unless none does, if so configured */
 };
 
+/* What becomes of a packet that is not sent on, and that one may answer. */
+enum ss_answer {
+	SS_ANSWER_DROP = 0, /* nothing: it is dropped in silence */
+	SS_ANSWER_RESET = 1, /* a RST */
+	SS_ANSWER_UNREACHABLE = 2, /* an ICMP error: destination unreachable */
+};
+
+/* ss_lb_head.answers: an ss_answer for packets that no backend is there for, and more. */
+#define SS_LB_ANSWER_NO_BACKEND 3
+#define SS_LB_ANSWER_UNKNOWN 4 /* set: unknown connections get a RST */
+
 /* What a packet needs to know of a backend. */
 struct ss_lb_backend {
 	struct ss_endpoint endpoint; /* where the server listens */
@@ -137,7 +148,7 @@ struct ss_lb_head {
 	__u16 suspect_count; /* unanswered SYNs that make a backend suspect; 0: they do not */
 	__u16 suspect_hold; /* for how many seconds it is held then */
 	__u8 suspect_share; /* percent of its SYNs that have to be unanswered for that */
-	__u8 pad;
+	__u8 answers; /* SS_LB_ANSWER_* */
 };
 
 #define SS_LB_SUSPECT_WINDOW_NS \
@@ -305,10 +316,17 @@ struct ss_lb_report_rules {
 	__u16 pad[3];
 };
 
+/* What becomes of packets for a service's address that no service is there for. */
+enum ss_no_service {
+	SS_NO_SERVICE_PASS = 0, /* they are the kernel's */
+	SS_NO_SERVICE_DROP = 1, /* so are those for its own addresses; the others are dropped */
+	SS_NO_SERVICE_UNREACHABLE = 2, /* the same, with an ICMP error */
+};
+
 /* What goes for the whole balancer. */
 struct ss_lb_rules {
 	__u32 pass_fragments; /* 1: IP fragments for a service's address are the kernel's */
-	__u32 pad;
+	__u32 no_service; /* an ss_no_service */
 };
 
 /* A next hop toward backends that the kernel keeps resolved. A map key. */

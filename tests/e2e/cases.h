@@ -99,6 +99,8 @@
 	X(plain_nat, "servers without host programs, by address translation", ALL)                \
 	X(nat_redirected, "the balancer translates addresses, the server has host programs", ALL) \
 	X(ping, "a ping to a service's address", ALL)                                             \
+	X(no_backend, "no backend is up, and clients learn it", CLASSIC)                          \
+	X(no_service, "packets for a service's address, but for no service", CLASSIC)             \
 	X(fragments, "fragments for a service's address", CLASSIC)                                \
 	X(backends_change, "backends come, drain and go under load", ALL)                         \
 	X(drained, "a drained backend's connections are counted", ALL)                            \
