@@ -232,9 +232,9 @@ static __always_inline int balance(struct xdp_md *ctx)
 		action = balance_icmp(ctx, &p);
 	else if (parsed != PARSE_OTHER)
 		return balance_unreadable(&p, parsed);
-	if (!p.is_ip6 && !p.ip4)
-		return XDP_PASS;
-	return action == NOT_OURS ? balance_stray(ctx, &p, parsed) : action;
+	if (action != NOT_OURS)
+		return action;
+	return p.is_ip6 || p.ip4 ? balance_stray(ctx, &p, parsed) : XDP_PASS;
 }
 
 #endif
