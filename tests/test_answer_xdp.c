@@ -51,9 +51,9 @@ static const struct service_row {
 	bool unknown_reset;
 } service_rows[] = {
 #define BOTH(port) VIP4 port, VIP6 port
-	{ BOTH(RESET), .no_backend = SS_ANSWER_RESET },
-	{ BOTH(UNREACHABLE), .no_backend = SS_ANSWER_UNREACHABLE },
-	{ BOTH(SILENT) },
+	{ BOTH(RESET), .method = SS_METHOD_IPIP, .no_backend = SS_ANSWER_RESET },
+	{ BOTH(UNREACHABLE), .method = SS_METHOD_IPIP, .no_backend = SS_ANSWER_UNREACHABLE },
+	{ BOTH(SILENT), .method = SS_METHOD_IPIP },
 	{ BOTH(UNREACHABLE), .udp = true, .method = SS_METHOD_IPIP,
 	  .no_backend = SS_ANSWER_UNREACHABLE },
 	{ BOTH(NAT_RESET), .up = true, .method = SS_METHOD_NAT, .unknown_reset = true,
@@ -258,7 +258,6 @@ static void error_want(const struct packet_buf *in, unsigned at, uint8_t type, u
 #define OPTIONS(s) .options = (s), .options_len = sizeof(s) - 1
 #define LINUX "\2\4\5\xb4\4\2\x8\xa\0\0\0\1\0\0\0\0\1\3\3\7"
 #define REQUEST4 "\xfd\x8\x5d\x50\xa\x63\0\1"
-#define REQUEST6 "\xfd\x14\x5d\x54\xfd\0\0\x99\0\0\0\0\0\0\0\0\0\0\0\1"
 /* clang-format off */
 #define TO4(service, letters, ...)                                                                 \
 	{ .src = CLIENT4, .dst = VIP4 service, .flags = letters, .seq = 1000, .ack = 77,           \
@@ -311,7 +310,7 @@ static const struct row {
 	  { TO4(RESET, "F", PAYLOAD("abc"), .ip_options = "\1\1\1\1", .ip_options_len = 4) },
 	  RST(NO_BACKEND, "RA", 0, 1004) },
 	{ "padding", { TO4(RESET, "F"), .padding = 6 }, RST(NO_BACKEND, "RA", 0, 1001) },
-	{ "v6 SYN", { TO6(RESET, "S", OPTIONS(REQUEST6)) }, RST(NO_BACKEND, "RA", 0, 1001) },
+	{ "v6 SYN", { TO6(RESET, "S", OPTIONS(LINUX)) }, RST(NO_BACKEND, "RA", 0, 1001) },
 	{ "v6 data", { TO6(RESET, "PA", PAYLOAD("0123456789")) }, RST(NO_BACKEND, "R", 77, 0) },
 	{ "v6 FIN", { TO6(RESET, "F", PAYLOAD("abc")) }, RST(NO_BACKEND, "RA", 0, 1004) },
 	{ "v6 VLAN", { TO6(RESET, "A", .vlan = 7) }, RST(NO_BACKEND, "R", 77, 0) },
@@ -337,7 +336,7 @@ static const struct row {
 	  { TO4(UNREACHABLE, "A", .ip_options = "\1\1\1\1", .ip_options_len = 4) },
 	  ERROR(NO_BACKEND) },
 	{ "error, padding", { TO4(UNREACHABLE, "A"), .padding = 6 }, ERROR(NO_BACKEND) },
-	{ "v6 error", { TO6(UNREACHABLE, "S", OPTIONS(REQUEST6)) }, ERROR(NO_BACKEND) },
+	{ "v6 error", { TO6(UNREACHABLE, "S", OPTIONS(LINUX)) }, ERROR(NO_BACKEND) },
 	{ "v6 error, odd length",
 	  { TO6(UNREACHABLE, "PA", PAYLOAD("0123456789a")) },
 	  ERROR(NO_BACKEND) },
