@@ -191,7 +191,9 @@ static __always_inline int balance_tcp(struct xdp_md *ctx, struct packet *p)
 		return balance_return(ctx, p);
 	if (is_syn(p) && !syn_is_allowed(p))
 		return drop(SS_LB_drop_syn_limit);
-	kind = packet_kind(ctx, p, table->head->method);
+	kind = packet_kind_of(ctx, p, table);
+	if (kind == KIND_FORGED)
+		return drop(SS_LB_drop_bad_tcp);
 	if (table->head->method == SS_METHOD_NAT)
 		return balance_nat(ctx, p, table, kind);
 	if (kind == KIND_PLAIN_SYN && table->head->method == SS_METHOD_REWRITE)

@@ -21,6 +21,7 @@ enum kind {
 	KIND_RETRY, /* the same, sent again */
 	KIND_PLAIN_SYN, /* a SYN without one */
 	KIND_OTHER,
+	KIND_FORGED, /* a SYN that nobody sends who means well */
 };
 
 static __always_inline int is_asking(enum kind kind)
@@ -57,15 +58,17 @@ static __always_inline int is_syn(const struct packet *p)
  * A SYN with a request that may not be granted. By `rewrite` only its request lets the server know the
  * service, so it goes on like one that asks; else it is a client's that did not.
  */
-static __always_inline enum kind held_kind(const struct request *request, enum ss_method method)
+static __always_inline enum kind held_kind(const struct request *request, const struct table *table)
 {
-	if (method != SS_METHOD_REWRITE)
+	/* by `rewrite` it needs a hash: nothing else finds the server for what follows */
+	if (table->head->method != SS_METHOD_REWRITE || !is_hashed(table))
 		return KIND_PLAIN_SYN;
 	return request->form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
 }
 
-/* What @p is, for a service with the @method. May change its request. */
-static __noinline enum kind packet_kind(struct xdp_md *ctx, struct packet *p, enum ss_method method)
+/* What @p is, for the service of @table. May change its request. */
+static __noinline enum kind packet_kind(struct xdp_md *ctx, struct packet *p,
+					const struct table *table)
 {
 	struct request request = {};
 
@@ -73,15 +76,34 @@ static __noinline enum kind packet_kind(struct xdp_md *ctx, struct packet *p, en
 		return KIND_OTHER;
 	if (!request_find(ctx, p, &request) || request.word == SS_OPT_JUDGED)
 		return KIND_PLAIN_SYN;
-	if (method == SS_METHOD_NAT && request_is_short(&request)) {
+	if (table->head->method == SS_METHOD_NAT && request_is_short(&request)) {
 		request_erase(p, &request);
-		return KIND_PLAIN_SYN;
+		/* a second one would reach the server unseen, in the balancer's name */
+		return request_find(ctx, p, &request) ? KIND_FORGED : KIND_PLAIN_SYN;
 	}
 	if (request.word == SS_OPT_ARMED && request_names_source(p, &request))
 		return request.form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
 	request_hold(p, &request);
 	count(SS_LB_syn_held);
-	return held_kind(&request, method);
+	return held_kind(&request, table);
+}
+
+/*
+ * The same. Nearly every SYN that asks is one of IPv4 with its request where our own kernel writes it, and names
+ * its source: those are told without a call.
+ */
+static __always_inline enum kind packet_kind_of(struct xdp_md *ctx, struct packet *p,
+						const struct table *table)
+{
+	struct request request = {};
+
+	if (!is_syn(p))
+		return KIND_OTHER;
+	if (!p->is_ip6 &&
+	    request_at_tail(p, sizeof(struct ss_opt_request4), 1 << SS_REQUEST4, &request) &&
+	    request.word == SS_OPT_ARMED && request_names_source4(p, &request))
+		return KIND_REQUEST;
+	return packet_kind(ctx, p, table);
 }
 
 /* A SYN that the backend @id got first has come again: it has not answered, or its answer was lost. */

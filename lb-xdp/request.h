@@ -111,23 +111,31 @@ static __always_inline int request_is_short(const struct request *request)
 	return ss_opt_len(request->form) == sizeof(struct ss_opt_tagged);
 }
 
-/* Is the client that @request names, if it does, the source of @p? */
+/* Is the client that the full IPv4 @request names the source of @p? */
+static __always_inline int request_names_source4(const struct packet *p,
+						 const struct request *request)
+{
+	const struct ss_opt_request4 *opt = request_bytes(p, request, sizeof(*opt));
+
+	return opt && opt->cport == p->tcp->source && opt->cip == p->ip4->saddr;
+}
+
+/* The same for any request, which may name none. */
 static __always_inline int request_names_source(const struct packet *p,
 						const struct request *request)
 {
+	const struct ss_opt_request6 *opt;
+	struct ss_endpoint source;
+	struct ss_tag tag;
+
 	if (request_is_short(request))
 		return 1;
-	if (p->is_ip6) {
-		const struct ss_opt_request6 *opt = request_bytes(p, request, sizeof(*opt));
-		struct ss_endpoint source = packet_source(p);
-		struct ss_tag tag = ss_tag_of(&source);
-
-		return opt && opt->cport == source.port && ss_tag_equal(&opt->client, &tag);
-	} else {
-		const struct ss_opt_request4 *opt = request_bytes(p, request, sizeof(*opt));
-
-		return opt && opt->cport == p->tcp->source && opt->cip == p->ip4->saddr;
-	}
+	if (!p->is_ip6)
+		return request_names_source4(p, request);
+	opt = request_bytes(p, request, sizeof(*opt));
+	source = packet_source(p);
+	tag = ss_tag_of(&source);
+	return opt && opt->cport == source.port && ss_tag_equal(&opt->client, &tag);
 }
 
 /* The request changes by @sum. It stands at an odd offset if something on the way has moved it. */

@@ -32,7 +32,7 @@ void hops_fill(void);
 /* The id of backend number @n, from 1 on, of the service at @vip; -1: there is none. */
 int backend_id(const char *vip, unsigned n);
 
-/* A packet from @src to the service at @vip; SYNs ("S") with a request. */
+/* A packet from @src to the service at @vip; SYNs ("S") with a request, or a held one ("H"). */
 void packet_from(const char *vip, const char *src, const char *flags, bool retry,
 		 struct packet_buf *p);
 

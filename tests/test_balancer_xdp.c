@@ -2824,6 +2824,35 @@ static void nat_requests(void **state)
 	rows_done();
 }
 
+/* By nat, a second request behind a short one would reach the server in the balancer's name, and not be held. */
+static void nat_two_requests(void **state)
+{
+	static const struct {
+		const char *bytes;
+		unsigned len;
+	} twice[] = {
+		{ OTHER_CLIENT SHORT, sizeof(OTHER_CLIENT SHORT) - 1 },
+		{ SHORT OTHER_CLIENT NOP4, sizeof(SHORT OTHER_CLIENT NOP4) - 1 },
+		{ SHORT SHORT OTHER_CLIENT NOP4, sizeof(SHORT SHORT OTHER_CLIENT NOP4) - 1 },
+	};
+
+	for (size_t i = 0; i < ROWS(twice); i++) {
+		struct packet_buf in, out;
+
+		nat_begin(state);
+		packet_build(&in, &(struct packet_spec){ .src = NAT_CLIENT(0),
+							 .dst = NAT_VIP(0),
+							 .flags = "S",
+							 .options = twice[i].bytes,
+							 .options_len = twice[i].len });
+		watch_start(&counters);
+		if (xdp_run(prog, if_nametoindex("b0"), &in, &out) != XDP_DROP)
+			row_failed("two requests", "row %zu: not dropped", i);
+		watch_expect(&counters, C(drop_bad_tcp), "two requests");
+	}
+	rows_done();
+}
+
 /* What belongs to no connection. */
 static void nat_unknown(void **state)
 {
@@ -3132,6 +3161,7 @@ int main(void)
 		cmocka_unit_test(flow_after_version),
 		cmocka_unit_test_setup(nat_both_ways, nat_begin),
 		cmocka_unit_test_setup(nat_requests, nat_begin),
+		cmocka_unit_test_setup(nat_two_requests, nat_begin),
 		cmocka_unit_test_setup(nat_errors, nat_begin),
 		cmocka_unit_test_setup(nat_unknown, nat_begin),
 		cmocka_unit_test_setup(nat_many, nat_begin),

@@ -72,7 +72,7 @@
 #define SS_LB_COUNTERS(X)                                                                          \
 	X(syn_forwarded,        "SYNs sent to a backend")                                          \
 	X(syn_plain,            "SYNs without a request, sent by the service's method (included in syn_forwarded)") \
-	X(syn_held,             "SYNs whose request may not be granted: the client holds it, or something on the way has changed the source (included in syn_forwarded)") \
+	X(syn_held,             "SYNs whose request may not be granted: the client holds it, or something on the way has changed the source") \
 	X(syn_retried,          "SYNs sent to a second choice, being retransmissions (included in syn_forwarded)") \
 	X(syn_diverted,         "SYNs sent to another backend than the scheduler's, which was held or in its slow start (included in syn_forwarded)") \
 	X(backend_held,         "times that a backend was held: too many SYNs came again")         \
