@@ -11,6 +11,8 @@
 /* The packet, and how many different flows it is to come from. User space writes. */
 struct bench_packet packet;
 
+#define SYN_LEN 40 /* a TCP header with the options of Linux' default SYN */
+
 static __u32 flow;
 
 /* Puts the packet back, as flow number "flow". Returns 0, or -1 if the frame is too short. */
@@ -38,11 +40,25 @@ static __always_inline int packet_restore(struct xdp_md *ctx)
 
 		((struct tcphdr *)(ip + 1))->source = n;
 		ip->saddr.in6_u.u6_addr16[3] = n >> 16;
+		if (packet.asks) {
+			struct ss_opt_request6 *request = (void *)(ip + 1) + SYN_LEN;
+			struct ss_endpoint client = { .port = n };
+
+			__builtin_memcpy(&client.addr, &ip->saddr, sizeof(client.addr));
+			request->client = ss_tag_of(&client);
+			request->cport = n;
+		}
 	} else {
 		struct iphdr *ip = data + sizeof(struct ethhdr);
 
 		((struct tcphdr *)(ip + 1))->source = n;
 		ip->saddr += (n >> 16) << 24; /* the last byte */
+		if (packet.asks) {
+			struct ss_opt_request4 *request = (void *)(ip + 1) + SYN_LEN;
+
+			request->cip = ip->saddr;
+			request->cport = n;
+		}
 	}
 	return 0;
 }

@@ -11,6 +11,7 @@ struct bench_packet {
 	__u8 bytes[BENCH_PACKET_LEN];
 	__u32 flow_mask; /* flows - 1; flows are a power of two */
 	__u32 ip6;
+	__u32 asks; /* 1: a SYN whose request, behind the options of a default one, names its client */
 };
 
 #endif

@@ -184,6 +184,7 @@ static void packet_set(struct bench_bpf *skel, const struct variant *v, const ch
 		build_syn(v, &p);
 	memcpy(skel->bss->packet.bytes, p.bytes, BENCH_PACKET_LEN);
 	skel->bss->packet.flow_mask = v->flows - 1;
+	skel->bss->packet.asks = !flags;
 	skel->bss->packet.ip6 = p.bytes[p.l3] >> 4 == 6;
 }
 
