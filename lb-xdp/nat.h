@@ -118,13 +118,13 @@ __noinline int nat_take(struct ss_flow *flow, const struct ss_lb_nat *nat, __u32
 
 /*
  * A packet of @flow's client: does it acknowledge what the server has said? Only who got that can, so nobody
- * holds ports for long by SYNs in others' names.
+ * holds ports for long by SYNs in others' names. Before there is an answer no number is right, not even by chance.
  */
 static __always_inline int nat_opens(const struct packet *p, const struct ss_flow *flow)
 {
 	struct ss_lb_nat *nat = bpf_map_lookup_elem(&nats, flow);
 
-	if (!nat || !p->tcp->ack ||
+	if (!nat || !(nat->seen & SS_LB_NAT_ANSWERED) || !p->tcp->ack ||
 	    SS_BE32(p->tcp->ack_seq) - SS_BE32(nat->isn) - 1 >= NAT_ACK_WINDOW)
 		return 0;
 	nat->seen |= SS_LB_NAT_OPEN;
@@ -163,8 +163,10 @@ static __always_inline int nat_to_client(struct packet *p)
 
 	if (!nat)
 		return 0;
-	if (p->tcp->syn)
+	if (p->tcp->syn) {
 		nat->isn = p->tcp->seq;
+		nat->seen |= SS_LB_NAT_ANSWERED;
+	}
 	nat_note(nat, p, SS_LB_NAT_SERVER_FIN);
 	rewrite_source(p, &nat->service);
 	rewrite_destination(p, &nat->client);

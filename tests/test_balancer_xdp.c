@@ -2963,21 +2963,23 @@ static void nat_over(void **state)
 /* What is seen of a connection, by its packets both ways. */
 static void nat_notes(void **state)
 {
+#define OPEN (SS_LB_NAT_ANSWERED | SS_LB_NAT_OPEN)
 	static const struct {
 		bool server;
 		const char *flags;
 		uint8_t seen;
 	} steps[] = {
 		{ false, "S", 0 },
-		{ true, "SA", 0 }, /* anybody's SYN is answered */
-		{ false, "P", 0 },
-		{ false, "PA", SS_LB_NAT_OPEN },
-		{ false, "FA", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN },
-		{ true, "FA", SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN },
+		{ true, "SA", SS_LB_NAT_ANSWERED }, /* anybody's SYN is answered */
+		{ false, "P", SS_LB_NAT_ANSWERED },
+		{ false, "PA", OPEN },
+		{ false, "FA", OPEN | SS_LB_NAT_CLIENT_FIN },
+		{ true, "FA", OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN },
 		{ false, "R",
-		  SS_LB_NAT_OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN | SS_LB_NAT_RESET },
+		  OPEN | SS_LB_NAT_CLIENT_FIN | SS_LB_NAT_SERVER_FIN | SS_LB_NAT_RESET },
 		{ false, "S", 0 }, /* the same SYN, or another connection: anew */
 	};
+#undef OPEN
 	char own[ADDRESS_TEXT_LEN] = "";
 
 	(void)state;
@@ -3000,6 +3002,68 @@ static void nat_notes(void **state)
 		assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.nats), &key, &nat), 0);
 		assert_int_equal(nat.seen, steps[i].seen);
 	}
+}
+
+/* What was seen of the connection of NAT_CLIENT, as its server knows it: by the balancer's @own. */
+static uint8_t nat_seen(bool ip6, const char *own)
+{
+	struct ss_lb_nat nat;
+	struct ss_flow key;
+
+	assert_int_equal(endpoint_parse(own, &key.local), 0);
+	assert_int_equal(endpoint_parse(NAT_SERVER(ip6), &key.remote), 0);
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.nats), &key, &nat), 0);
+	return nat.seen;
+}
+
+/* A client's ACK of @ack leaves the connection half open, or opens it. */
+static void nat_acked(bool ip6, const char *own, uint32_t ack, bool opens)
+{
+	const struct packet_spec spec = {
+		.src = NAT_CLIENT(ip6), .dst = NAT_VIP(ip6), .flags = "A", .seq = 1, .ack = ack
+	};
+	struct packet_buf in, out;
+
+	packet_build(&in, &spec);
+	assert_int_equal(xdp_run(prog, if_nametoindex("b0"), &in, &out), XDP_REDIRECT);
+	if (!(nat_seen(ip6, own) & SS_LB_NAT_OPEN) == opens)
+		row_failed(own, "ACK of %u: open %d", ack, !opens);
+}
+
+/*
+ * Who does not get the server's answer opens no connection: neither before there is one, whatever his ACK's
+ * number, nor by another number.
+ */
+static void nat_opened(void **state)
+{
+	static const uint32_t isns[] = { 0, 7000000, 0xfffffff0 };
+
+	for (size_t i = 0; i < 2 * ROWS(isns); i++) {
+		uint32_t isn = isns[i / 2];
+		char own[ADDRESS_TEXT_LEN];
+		struct packet_buf in, out;
+		bool ip6 = i % 2;
+
+		nat_begin(state);
+		assert_int_equal(nat_run("b0", NAT_CLIENT(ip6), NAT_VIP(ip6), "S", &in, &out),
+				 XDP_REDIRECT);
+		snprintf(own, sizeof(own), "%s", packet_src(&out));
+		nat_acked(ip6, own, 1, false);
+		nat_acked(ip6, own, 1000, false);
+		nat_acked(ip6, own, isn + 1, false);
+		packet_build(&in, &(struct packet_spec){ .src = NAT_SERVER(ip6),
+							 .dst = own,
+							 .flags = "SA",
+							 .seq = isn,
+							 .ack = 1 });
+		assert_int_equal(xdp_run(prog, if_nametoindex("a0"), &in, &out), XDP_REDIRECT);
+		nat_acked(ip6, own, isn, false);
+		nat_acked(ip6, own, isn - 1000, false);
+		nat_acked(ip6, own, isn + 1 + (1 << 20), false);
+		nat_acked(ip6, own, isn + 0x80000000, false);
+		nat_acked(ip6, own, isn + 1, true);
+	}
+	rows_done();
 }
 
 /* To find the neighbour, the kernel gets a packet that it forwards and no server answers. */
@@ -3167,6 +3231,7 @@ int main(void)
 		cmocka_unit_test_setup(nat_many, nat_begin),
 		cmocka_unit_test(nat_over),
 		cmocka_unit_test_setup(nat_notes, nat_begin),
+		cmocka_unit_test(nat_opened),
 		cmocka_unit_test_setup(nat_by_kernel, nat_begin),
 		cmocka_unit_test(neighbour_is_followed),
 		cmocka_unit_test(neighbour_is_confirmed),

@@ -266,13 +266,14 @@ struct ss_lb_quic_key {
 #define SS_LB_NAT_CLIENT_FIN 2
 #define SS_LB_NAT_SERVER_FIN 4
 #define SS_LB_NAT_RESET 8
+#define SS_LB_NAT_ANSWERED 16 /* the server's SYN-ACK: its number is known */
 
 /* Whose a server's packets to the balancer's own address are; found by an ss_flow, local the balancer. */
 struct ss_lb_nat {
 	struct ss_endpoint client;
 	struct ss_endpoint service;
 	__u64 used; /* when a packet came by last, by CLOCK_MONOTONIC_COARSE, in ns */
-	__be32 isn; /* the sequence number of the server's SYN-ACK; 0: not seen */
+	__be32 isn; /* the sequence number of the server's SYN-ACK, if SS_LB_NAT_ANSWERED */
 	__u8 seen; /* SS_LB_NAT_* */
 	__u8 pad[3];
 };
