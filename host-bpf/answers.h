@@ -64,8 +64,7 @@ static __noinline int answers_rewrite(struct __sk_buff *skb, struct packet *p)
 
 	if (!service || (p->tcp->syn && !mss_reduce(skb, p)))
 		return 0;
-	rewrite(skb, p, REWRITE_SOURCE, service,
-		ss_csum_to32(ss_csum_diff_addr(&flow.local.addr, &service->addr)));
+	rewrite_from(skb, p, REWRITE_SOURCE, &flow.local, service);
 	return 1;
 }
 

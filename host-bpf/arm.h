@@ -13,7 +13,6 @@
 #include <sidestep/option.h>
 
 #include "asking.h"
-#include "grant.h"
 #include "link.h"
 #include "packet.h"
 #include "rewrite.h"
@@ -72,17 +71,6 @@ static __always_inline __u32 arm_find(struct __sk_buff *skb, const struct packet
 	return word == SS_OPT_HELD ? offset : 0;
 }
 
-/* The ExID @from of the option at @offset becomes @to. Returns 0, or an error. */
-static __always_inline long exid_replace(struct __sk_buff *skb, const struct packet *p,
-					 __u32 offset, __be16 from, __be16 to)
-{
-	__u32 at = offset + __builtin_offsetof(struct ss_opt_head, exid);
-
-	return bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0) |
-	       bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, 0,
-				   csum_at(ss_csum_diff16(from, to), offset - p->l4), 0);
-}
-
 /* The client's connection @conn sends a segment with a request. Ends packet pointers. */
 static __noinline void request_arm(struct __sk_buff *skb, struct ss_conn *conn)
 {
@@ -102,7 +90,7 @@ static __noinline void request_arm(struct __sk_buff *skb, struct ss_conn *conn)
 			conn->reason = refusal;
 		return;
 	}
-	if (exid_replace(skb, &p, offset, held, held ^ SS_BE16(SS_OPT_HELD ^ SS_OPT_ARMED))) {
+	if (exid_replace(skb, p.l4, offset, held, held ^ SS_BE16(SS_OPT_HELD ^ SS_OPT_ARMED))) {
 		count(SS_HOST_error_helper);
 		return;
 	}

@@ -230,8 +230,7 @@ static __always_inline int unwrapped_tcp(struct __sk_buff *skb, struct packet *p
 {
 	if (!packet_parse(skb, p))
 		return 0;
-	rewrite(skb, p, REWRITE_DESTINATION, own,
-		ss_csum_to32(ss_csum_diff_addr(&service->addr, &own->addr)));
+	rewrite_from(skb, p, REWRITE_DESTINATION, service, own);
 	return packet_headers(skb, p);
 }
 

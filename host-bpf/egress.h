@@ -234,8 +234,7 @@ static __always_inline void egress_held(struct __sk_buff *skb, struct packet *p,
 		return;
 	if (!mss_reduce(skb, p))
 		return;
-	rewrite(skb, p, REWRITE_SOURCE, service,
-		ss_csum_to32(ss_csum_diff_addr(&source.addr, &service->addr)));
+	rewrite_from(skb, p, REWRITE_SOURCE, &source, service);
 }
 
 /*

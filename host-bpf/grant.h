@@ -15,8 +15,6 @@
 #include "packet.h"
 #include "rewrite.h"
 
-#define NOPS4 0x01010101 /* four no-operation options (RFC 9293, section 3.1) */
-
 /* A grant as a packet carries it. */
 struct grant {
 	struct ss_endpoint
@@ -106,17 +104,6 @@ static __noinline int grant_walk(struct __sk_buff *skb, const struct packet *p, 
 	return 1;
 }
 
-/*
- * What a change of bytes adds to the sum over the TCP segment, given what it adds if the bytes
- * stand at an even offset (RFC 1071, section 2, part B).
- */
-static __always_inline __u32 csum_at(__u64 diff, __u32 offset)
-{
-	__u16 sum = ~ss_csum_fold(diff);
-
-	return offset & 1 ? (__u16)__builtin_bswap16(sum) : sum;
-}
-
 /* IPv4: the strict @grant in the packet becomes a classic one that names @dip. Returns 0, or an error. */
 static __always_inline long grant_make_classic4(struct __sk_buff *skb, const struct packet *p,
 						const struct grant *grant,
@@ -131,7 +118,7 @@ static __always_inline long grant_make_classic4(struct __sk_buff *skb, const str
 
 	return bpf_skb_store_bytes(skb, grant->offset, &classic, len, 0) |
 	       bpf_l4_csum_replace(skb, p->l4 + CHECK_OFFSET, 0,
-				   csum_at(diff, grant->offset - p->l4), 0);
+				   ss_csum_at(diff, grant->offset - p->l4), 0);
 }
 
 /*
@@ -147,7 +134,8 @@ static __noinline long grant_make_classic6(struct __sk_buff *skb, const struct p
 
 	if (!p || !grant || bpf_skb_load_bytes(skb, grant->offset, &old, sizeof(old)))
 		return 1;
-	if (old.addr[1] != NOPS4 || old.addr[2] != NOPS4 || old.addr[3] != NOPS4)
+	if (old.addr[1] != SS_OPT_NOPS4 || old.addr[2] != SS_OPT_NOPS4 ||
+	    old.addr[3] != SS_OPT_NOPS4)
 		return 1;
 	dip = packet_source(p);
 	classic.head = ss_opt_head(SS_OPT_ARMED, grant->form & ~SS_GRANT_STRICT);
@@ -170,8 +158,7 @@ static __always_inline void grant_source(struct __sk_buff *skb, struct packet *p
 		return;
 	}
 	dip = packet_source(p);
-	rewrite(skb, p, REWRITE_SOURCE, service,
-		ss_csum_to32(ss_csum_diff_addr(&dip.addr, &service->addr)));
+	rewrite_from(skb, p, REWRITE_SOURCE, &dip, service);
 }
 
 /* The exchange in IPv4, for a strict @grant of @service. Ends @p's pointers. */

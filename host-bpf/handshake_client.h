@@ -267,12 +267,8 @@ static __always_inline void client_write(struct bpf_sock_ops *ctx)
 static __always_inline long grant_option(struct bpf_sock_ops *ctx, __u32 word, __u32 form,
 					 void *opt, __u32 size)
 {
-	struct ss_opt_head head = ss_opt_head(word, form);
-	long len;
+	long len = option_load(ctx, word, form, opt, size);
 
-	head.len = sizeof(head); /* what to compare: kind and ExID */
-	__builtin_memcpy(opt, &head, sizeof(head));
-	len = bpf_load_hdr_opt(ctx, opt, size, 0);
 	if (len != size)
 		return len < 0 ? len : -1;
 	return 0;

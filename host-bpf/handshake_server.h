@@ -50,19 +50,6 @@ static __always_inline int syn_load(struct bpf_sock_ops *ctx, struct saved_syn *
 	return 1;
 }
 
-/* Looks for a request of @form and @word in the segment that @ctx shows. Returns its length, or 0. */
-static __always_inline __u32 repeat_load_form(struct bpf_sock_ops *ctx, struct ss_opt_cursor *c,
-					      __u32 word, __u32 form)
-{
-	struct ss_opt_head head = ss_opt_head(word, form);
-	long len;
-
-	head.len = sizeof(head); /* what to compare: kind and ExID */
-	__builtin_memcpy(c->opts, &head, sizeof(head));
-	len = bpf_load_hdr_opt(ctx, c->opts, SS_OPT_MAX_LEN, 0);
-	return len > 0 ? len : 0;
-}
-
 /*
  * The request in the segment that @ctx shows, into @c, as if there were no other options. Returns
  * 0 if there is none. Ingress has made of it what it is: accepted, or held; or it did not pass there.
@@ -70,15 +57,18 @@ static __always_inline __u32 repeat_load_form(struct bpf_sock_ops *ctx, struct s
 static __noinline int repeat_load(struct bpf_sock_ops *ctx, int ipv4, struct ss_opt_cursor *c)
 {
 	__u32 first = ipv4 ? SS_REQUEST4_SHORT : SS_REQUEST6;
+	long len;
 
 	if (!c)
 		return 0;
 	for (__u32 i = 0; i < 12; i++) {
 		__u32 word = SS_OPT_JUDGED - i / 4 * (SS_OPT_JUDGED - SS_OPT_ARMED);
 
-		c->len = repeat_load_form(ctx, c, word, first + i % 4);
-		if (c->len)
+		len = option_load(ctx, word, first + i % 4, c->opts, SS_OPT_MAX_LEN);
+		if (len > 0) {
+			c->len = len;
 			return 1;
+		}
 	}
 	return 0;
 }
@@ -265,25 +255,7 @@ static __always_inline void server_reserve(struct bpf_sock_ops *ctx)
 						       : SS_HOST_server_no_room);
 }
 
-/* Writes the answer in @len bytes or, if there are fewer, the shortest. */
-static __always_inline void answer_write4(struct bpf_sock_ops *ctx, __u32 repeat,
-					  const struct ss_endpoint *vip)
-{
-	struct ss_opt_grant4 grant = {
-		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT4_STRICT | repeat),
-		.addr = vip->addr.w[3],
-		.port = vip->port,
-	};
-	struct ss_opt_tagged tagged = {
-		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT_SHORT | repeat),
-		.service = ss_tag_of(vip).first,
-	};
-
-	if (bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0))
-		(void)bpf_store_hdr_opt(ctx, &tagged, sizeof(tagged), 0);
-}
-
-/* The same, always in the short form; what else was reserved becomes NOPs, and egress may use it. */
+/* Writes the answer in the short form; what else was reserved becomes NOPs, and egress may use it. */
 static __always_inline void answer_write_tag(struct bpf_sock_ops *ctx, __u32 word, __u32 repeat,
 					     const struct ss_endpoint *vip)
 {
@@ -293,6 +265,20 @@ static __always_inline void answer_write_tag(struct bpf_sock_ops *ctx, __u32 wor
 	};
 
 	(void)bpf_store_hdr_opt(ctx, &tagged, sizeof(tagged), 0);
+}
+
+/* The same for IPv4: the full grant or, if there is no room for that, the short one. */
+static __always_inline void answer_write4(struct bpf_sock_ops *ctx, __u32 repeat,
+					  const struct ss_endpoint *vip)
+{
+	struct ss_opt_grant4 grant = {
+		.head = ss_opt_head(SS_OPT_ARMED, SS_GRANT4_STRICT | repeat),
+		.addr = vip->addr.w[3],
+		.port = vip->port,
+	};
+
+	if (bpf_store_hdr_opt(ctx, &grant, sizeof(grant), 0))
+		answer_write_tag(ctx, SS_OPT_ARMED, repeat, vip);
 }
 
 /*

@@ -78,8 +78,7 @@ static __noinline void reset_restore(struct __sk_buff *skb, struct packet *p)
 	flow = *known;
 	if (!has_server(skb, &flow, &wire.remote) || has_socket(skb, &wire))
 		return;
-	rewrite(skb, p, REWRITE_SOURCE, &flow.remote,
-		ss_csum_to32(ss_csum_diff_addr(&wire.remote.addr, &flow.remote.addr)));
+	rewrite_from(skb, p, REWRITE_SOURCE, &wire.remote, &flow.remote);
 	count(SS_HOST_reset_restored);
 }
 
@@ -98,8 +97,7 @@ static __noinline int reset_refuses(struct __sk_buff *skb, struct packet *p)
 	flow = *known;
 	if (!conn_awaiting(skb, &flow, SS_BE32(p->tcp->ack_seq)))
 		return 0;
-	rewrite(skb, p, REWRITE_SOURCE, &flow.remote,
-		ss_csum_to32(ss_csum_diff_addr(&server.addr, &flow.remote.addr)));
+	rewrite_from(skb, p, REWRITE_SOURCE, &server, &flow.remote);
 	count(SS_HOST_reset_refused);
 	return 1;
 }

@@ -10,6 +10,7 @@
 #define SIDESTEP_HOST_REWRITE_H
 
 #include <sidestep/csum.h>
+#include <sidestep/option.h>
 
 #include "maps.h"
 #include "packet.h"
@@ -94,6 +95,28 @@ static __always_inline void rewrite(struct __sk_buff *skb, struct packet *p, enu
 				    const struct ss_endpoint *to, __u32 addr_csum)
 {
 	rewrite_of(skb, p, end, to, addr_csum, (struct l4_check){ .offset = CHECK_OFFSET });
+}
+
+/* The same where nothing is known but what stands there: @from. */
+static __always_inline void rewrite_from(struct __sk_buff *skb, struct packet *p,
+					 enum rewrite_end end, const struct ss_endpoint *from,
+					 const struct ss_endpoint *to)
+{
+	rewrite(skb, p, end, to, ss_csum_to32(ss_csum_diff_addr(&from->addr, &to->addr)));
+}
+
+/*
+ * The ExID @from of our option at @offset, in the frame, becomes @to. @l4: the offset of the TCP header. Returns 0,
+ * or an error. Ends packet pointers.
+ */
+static __always_inline long exid_replace(struct __sk_buff *skb, __u32 l4, __u32 offset, __be16 from,
+					 __be16 to)
+{
+	__u32 at = offset + __builtin_offsetof(struct ss_opt_head, exid);
+
+	return bpf_skb_store_bytes(skb, at, &to, sizeof(to), 0) |
+	       bpf_l4_csum_replace(skb, l4 + CHECK_OFFSET, 0,
+				   ss_csum_at(ss_csum_diff16(from, to), offset - l4), 0);
 }
 
 #endif

@@ -8,6 +8,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include <sidestep/addr.h>
+#include <sidestep/option.h>
 
 #include "kernel.h"
 #include "maps.h"
@@ -64,6 +65,20 @@ static __always_inline int is_own_netns(struct bpf_sock_ops *ctx)
 	const struct ss_meta *own = bpf_map_lookup_elem(&meta, &zero);
 
 	return !own || !own->netns_cookie || own->netns_cookie == bpf_get_netns_cookie(ctx);
+}
+
+/*
+ * Reads our option of @form and @word in the segment that @ctx shows into the @size bytes of @opt. Returns its
+ * length, or a negative errno: -ENOMSG if there is none.
+ */
+static __always_inline long option_load(struct bpf_sock_ops *ctx, __u32 word, __u32 form, void *opt,
+					__u32 size)
+{
+	struct ss_opt_head head = ss_opt_head(word, form);
+
+	head.len = sizeof(head); /* what to compare: kind and ExID */
+	__builtin_memcpy(opt, &head, sizeof(head));
+	return bpf_load_hdr_opt(ctx, opt, size, 0);
 }
 
 /* Switches callbacks @flags on for this socket; returns those that were off. */

@@ -13,7 +13,6 @@
 
 #include "answers.h"
 #include "conn.h"
-#include "grant.h"
 #include "judged.h"
 #include "kernel.h"
 #include "meets.h"
@@ -253,15 +252,13 @@ static __noinline int syn_restore(struct __sk_buff *skb, const struct syn_work *
 {
 	struct packet p = {};
 	int restored = 0;
-	__u32 csum;
 
 	if (!w || !packet_parse(skb, &p))
 		return -1;
 	if (w->request.names == CLIENT_OTHER) {
 		struct ss_endpoint source = packet_source(&p);
 
-		csum = ss_csum_to32(ss_csum_diff_addr(&source.addr, &w->in.flow.remote.addr));
-		rewrite(skb, &p, REWRITE_SOURCE, &w->in.flow.remote, csum);
+		rewrite_from(skb, &p, REWRITE_SOURCE, &source, &w->in.flow.remote);
 		restored = 1;
 		if (!packet_headers(skb, &p))
 			return -1;
@@ -282,7 +279,6 @@ static __noinline int syn_restore(struct __sk_buff *skb, const struct syn_work *
 static __noinline void syn_mark(struct __sk_buff *skb, const struct syn_work *w, __u32 l4,
 				int accepted)
 {
-	__u32 check = l4 + CHECK_OFFSET;
 	struct ss_opt_tagged mark;
 	__be16 exid;
 	__u64 diff;
@@ -293,15 +289,14 @@ static __noinline void syn_mark(struct __sk_buff *skb, const struct syn_work *w,
 	exid = SS_BE16(w->word | w->form);
 	if (accepted) {
 		mark = judge_mark(w->form, &w->in.flow.remote, &w->request.vip);
-		diff = ss_csum_diff32(w->content, mark.service);
-		err = bpf_skb_store_bytes(skb, w->offset, &mark, sizeof(mark), 0);
+		diff = ss_csum_diff32(w->content, mark.service) +
+		       ss_csum_diff16(exid, mark.head.exid);
+		err = bpf_skb_store_bytes(skb, w->offset, &mark, sizeof(mark), 0) |
+		      bpf_l4_csum_replace(skb, l4 + CHECK_OFFSET, 0,
+					  ss_csum_at(diff, w->offset - l4), 0);
 	} else {
-		mark.head = ss_opt_head(SS_OPT_HELD, w->form);
-		diff = 0;
-		err = bpf_skb_store_bytes(skb, w->offset, &mark.head, sizeof(mark.head), 0);
+		err = exid_replace(skb, l4, w->offset, exid, SS_BE16(SS_OPT_HELD | w->form));
 	}
-	diff += ss_csum_diff16(exid, mark.head.exid);
-	err |= bpf_l4_csum_replace(skb, check, 0, csum_at(diff, w->offset - l4), 0);
 	if (err)
 		count(SS_HOST_error_helper);
 }
@@ -362,8 +357,7 @@ static __noinline int syn_is_own(struct __sk_buff *skb, const struct request *re
 static __noinline int syn_send_on(struct __sk_buff *skb, const struct syn_work *w)
 {
 	struct packet p = {};
-	__be16 first, second;
-	__u32 offset, csum;
+	__u32 exid;
 
 	if (!w || !packet_parse(skb, &p))
 		return INGRESS_DROP;
@@ -371,13 +365,9 @@ static __noinline int syn_send_on(struct __sk_buff *skb, const struct syn_work *
 		count(SS_HOST_syn_own_dropped);
 		return INGRESS_DROP;
 	}
-	offset = w->offset + __builtin_offsetof(struct ss_opt_head, exid);
-	first = SS_BE16(w->word | w->form);
-	second = SS_BE16(w->word | w->form | SS_REQUEST_RETRY);
-	csum = ss_csum_to32(ss_csum_diff_addr(&w->in.flow.local.addr, &w->request.vip.addr));
-	rewrite(skb, &p, REWRITE_DESTINATION, &w->request.vip, csum);
-	if (bpf_skb_store_bytes(skb, offset, &second, sizeof(second), 0) ||
-	    bpf_l4_csum_replace(skb, p.l4 + CHECK_OFFSET, first, second, sizeof(second)))
+	exid = w->word | w->form;
+	rewrite_from(skb, &p, REWRITE_DESTINATION, &w->in.flow.local, &w->request.vip);
+	if (exid_replace(skb, p.l4, w->offset, SS_BE16(exid), SS_BE16(exid | SS_REQUEST_RETRY)))
 		count(SS_HOST_error_helper);
 	count(SS_HOST_syn_sent_on);
 	return INGRESS_NEIGHBOUR;

@@ -32,15 +32,7 @@ static __always_inline int is_kernels_own(struct xdp_md *ctx, const struct packe
 	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
 	long found;
 
-	if (!p->is_ip6) {
-		fib.family = AF_INET;
-		fib.ipv4_src = p->ip4->saddr;
-		fib.ipv4_dst = p->ip4->daddr;
-	} else {
-		fib.family = AF_INET6;
-		__builtin_memcpy(fib.ipv6_src, &p->ip6->saddr, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, &p->ip6->daddr, sizeof(fib.ipv6_dst));
-	}
+	fib_from(&fib, p);
 	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
@@ -191,7 +183,7 @@ static __always_inline int balance_tcp(struct xdp_md *ctx, struct packet *p)
 		return balance_return(ctx, p);
 	if (is_syn(p) && !syn_is_allowed(p))
 		return drop(SS_LB_drop_syn_limit);
-	kind = packet_kind_of(ctx, p, table);
+	kind = packet_kind(ctx, p, table);
 	if (kind == KIND_FORGED)
 		return drop(SS_LB_drop_bad_tcp);
 	if (table->head->method == SS_METHOD_NAT)

@@ -49,11 +49,6 @@ static __always_inline const struct ss_lb_backend *quoted_backend(const struct t
 	return is_hashed(table) ? pick(table, quoted_hash(table, quoted)) : NULL;
 }
 
-static __always_inline int is_syn(const struct packet *p)
-{
-	return p->tcp->syn && !p->tcp->ack;
-}
-
 /*
  * A SYN with a request that may not be granted. By `rewrite` only its request lets the server know the
  * service, so it goes on like one that asks; else it is a client's that did not.
@@ -66,14 +61,12 @@ static __always_inline enum kind held_kind(const struct request *request, const 
 	return request->form & SS_REQUEST_RETRY ? KIND_RETRY : KIND_REQUEST;
 }
 
-/* What @p is, for the service of @table. May change its request. */
-static __noinline enum kind packet_kind(struct xdp_md *ctx, struct packet *p,
-					const struct table *table)
+/* What the SYN @p is, for the service of @table. May change its request. */
+static __noinline enum kind syn_kind(struct xdp_md *ctx, struct packet *p,
+				     const struct table *table)
 {
 	struct request request = {};
 
-	if (!is_syn(p))
-		return KIND_OTHER;
 	if (!request_find(ctx, p, &request) || request.word == SS_OPT_JUDGED)
 		return KIND_PLAIN_SYN;
 	if (table->head->method == SS_METHOD_NAT && request_is_short(&request)) {
@@ -89,11 +82,11 @@ static __noinline enum kind packet_kind(struct xdp_md *ctx, struct packet *p,
 }
 
 /*
- * The same. Nearly every SYN that asks is one of IPv4 with its request where our own kernel writes it, and names
- * its source: those are told without a call.
+ * What the TCP packet @p is. Nearly every SYN that asks is one of IPv4 with its request where our own kernel writes
+ * it, and names its source: those are told without a call.
  */
-static __always_inline enum kind packet_kind_of(struct xdp_md *ctx, struct packet *p,
-						const struct table *table)
+static __always_inline enum kind packet_kind(struct xdp_md *ctx, struct packet *p,
+					     const struct table *table)
 {
 	struct request request = {};
 
@@ -103,7 +96,7 @@ static __always_inline enum kind packet_kind_of(struct xdp_md *ctx, struct packe
 	    request_at_tail(p, sizeof(struct ss_opt_request4), 1 << SS_REQUEST4, &request) &&
 	    request.word == SS_OPT_ARMED && request_names_source4(p, &request))
 		return KIND_REQUEST;
-	return packet_kind(ctx, p, table);
+	return syn_kind(ctx, p, table);
 }
 
 /* A SYN that the backend @id got first has come again: it has not answered, or its answer was lost. */

@@ -39,7 +39,7 @@ static __always_inline struct ss_lb_flow_key packet_flow_key(const struct table 
 /* What a packet of a client says of its connection: an ss_lb_flow.seen. */
 static __always_inline __u8 flow_seen(const struct packet *p)
 {
-	if (p->tcp->syn && !p->tcp->ack)
+	if (is_syn(p))
 		return 0;
 	return p->tcp->fin || p->tcp->rst ? SS_LB_FLOW_MORE | SS_LB_FLOW_ENDED : SS_LB_FLOW_MORE;
 }
@@ -47,7 +47,7 @@ static __always_inline __u8 flow_seen(const struct packet *p)
 /* The number of the SYN @p; 0 if it is none. */
 static __always_inline __be32 flow_isn(const struct packet *p)
 {
-	return p->tcp->syn && !p->tcp->ack ? p->tcp->seq : 0;
+	return is_syn(p) ? p->tcp->seq : 0;
 }
 
 /* The packet @p of @flow comes by. Writes only what is new: other processors read it. */

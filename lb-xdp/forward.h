@@ -99,6 +99,20 @@ static __always_inline int decrement_ttl(struct packet *p)
 	return 1;
 }
 
+/* @fib asks for the way from the source of @p to its destination. */
+static __always_inline void fib_from(struct bpf_fib_lookup *fib, const struct packet *p)
+{
+	if (!p->is_ip6) {
+		fib->family = AF_INET;
+		fib->ipv4_src = p->ip4->saddr;
+		fib->ipv4_dst = p->ip4->daddr;
+	} else {
+		fib->family = AF_INET6;
+		__builtin_memcpy(fib->ipv6_src, &p->ip6->saddr, sizeof(fib->ipv6_src));
+		__builtin_memcpy(fib->ipv6_dst, &p->ip6->daddr, sizeof(fib->ipv6_dst));
+	}
+}
+
 /* Does the kernel keep the next hop that @fib names resolved by itself? */
 static __noinline int hop_is_kept(const struct bpf_fib_lookup *fib)
 {
@@ -121,15 +135,7 @@ static __noinline enum forward_result hop_lookup(struct xdp_md *ctx, struct pack
 	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex, .l4_protocol = IPPROTO_TCP };
 	long found;
 
-	if (!p->is_ip6) {
-		fib.family = AF_INET;
-		fib.ipv4_src = p->ip4->saddr;
-		fib.ipv4_dst = p->ip4->daddr;
-	} else {
-		fib.family = AF_INET6;
-		__builtin_memcpy(fib.ipv6_src, &p->ip6->saddr, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, &p->ip6->daddr, sizeof(fib.ipv6_dst));
-	}
+	fib_from(&fib, p);
 	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	switch (found) {
 	case BPF_FIB_LKUP_RET_SUCCESS:

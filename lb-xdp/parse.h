@@ -223,4 +223,10 @@ static __always_inline enum parse_result parse_frame(struct xdp_md *ctx, struct 
 	return PARSE_OTHER;
 }
 
+/* Does the TCP packet @p begin a connection? */
+static __always_inline int is_syn(const struct packet *p)
+{
+	return p->tcp->syn && !p->tcp->ack;
+}
+
 #endif

@@ -142,11 +142,7 @@ static __always_inline int request_names_source(const struct packet *p,
 static __always_inline void request_checksum(struct packet *p, const struct request *request,
 					     __u64 sum)
 {
-	__u16 folded = ~ss_csum_fold(sum);
-
-	if (request->offset & 1)
-		folded = __builtin_bswap16(folded);
-	p->tcp->check = ss_csum_apply(p->tcp->check, folded);
+	p->tcp->check = ss_csum_apply(p->tcp->check, ss_csum_at(sum, request->offset));
 }
 
 /* The client that @request names becomes the source of @p. Returns what that adds to a sum. */
@@ -215,10 +211,10 @@ static __noinline int request_erase(struct packet *p, const struct request *requ
 	if (!words)
 		return 0;
 	request_checksum(p, request,
-			 ss_csum_diff32(words[0], 0x01010101) +
-				 ss_csum_diff32(words[1], 0x01010101));
-	words[0] = 0x01010101;
-	words[1] = 0x01010101;
+			 ss_csum_diff32(words[0], SS_OPT_NOPS4) +
+				 ss_csum_diff32(words[1], SS_OPT_NOPS4));
+	words[0] = SS_OPT_NOPS4;
+	words[1] = SS_OPT_NOPS4;
 	return 1;
 }
 

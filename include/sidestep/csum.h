@@ -46,6 +46,17 @@ static inline __u64 ss_csum_diff_addr(const struct ss_addr *from, const struct s
 	return sum;
 }
 
+/*
+ * What a change of bytes adds to a sum over a segment, given what it adds if the bytes stand at an
+ * even offset: @diff. They stand at @offset (RFC 1071, section 2, part B).
+ */
+static inline __u16 ss_csum_at(__u64 diff, __u32 offset)
+{
+	__u16 sum = ~ss_csum_fold(diff);
+
+	return offset & 1 ? __builtin_bswap16(sum) : sum;
+}
+
 /* A difference as the 32-bit sum that bpf_l4_csum_replace() takes. */
 static inline __u32 ss_csum_to32(__u64 diff)
 {

@@ -46,6 +46,7 @@
 #define SS_OPT_HELD 0x5D40
 #define SS_OPT_JUDGED 0x5D60
 #define SS_OPT_WORD_MASK 0xFFF0
+#define SS_OPT_NOPS4 0x01010101 /* four no-operation options (RFC 9293, section 3.1) */
 #define SS_TCP_OPTS_MAX 40 /* RFC 9293: data offset is 4 bits, in words */
 
 enum ss_opt_form {

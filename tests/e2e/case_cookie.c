@@ -279,9 +279,7 @@ void case_cookie_flood(const struct family *family)
 	flooding = child_start("r", flood, talk);
 	assert_true(event_wait(talk->go[0], WAIT_MS));
 	talk->client_pid = child_start("c1", many_echo_client, talk);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	child_kill(flooding);
 	talk_finish(talk);
 	flood_prepare(65535, 5, "del");

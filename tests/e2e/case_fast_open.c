@@ -81,9 +81,7 @@ static bool fast_talk(const struct family *family)
 	capture_clear();
 	talk_serve(talk);
 	talk->client_pid = child_start("c1", fast_client, talk);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	fast = talk->counts[0];
 	talk_finish(talk);
 	return fast;
@@ -248,9 +246,7 @@ static bool plain_talk(const struct family *family)
 	counters_mark();
 	talk_serve(talk);
 	talk->client_pid = child_start("s3", upload_outside, talk);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	fast = talk->counts[0];
 	talk_finish(talk);
 	expect_outcome("s1", "server_plain", 1);

@@ -51,9 +51,7 @@ static void timed_client(void *arg)
 static void served_by(struct talk *talk, void (*client)(void *arg))
 {
 	talk->client_pid = child_start("c1", client, talk);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	assert_in_range(talk->counts[0], 0, AT_ONCE_MS);
 	talk_finish(talk);
 }
@@ -140,9 +138,7 @@ static void contained_talk(const struct family *family)
 	must("c1", "nft 'add table inet nat; add chain inet nat post { type nat hook postrouting "
 		   "priority srcnat; }; add rule inet nat post iifname cont0 masquerade'");
 	event_post(c.plugged);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	assert_in_range(talk->counts[0], 0, AT_ONCE_MS);
 	talk_finish(talk);
 	container_unplug("c1");
@@ -339,9 +335,7 @@ static void published_by(const struct family *family, const char *method, bool a
 	assert_true(event_wait(talk->listening, WAIT_MS));
 	talk->client_pid =
 		child_start(asks ? "c1" : "s3", asks ? timed_client : outside_client, talk);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	if (talk->counts[0] > AT_ONCE_MS)
 		fail_msg("%s, %s: connected after %u ms", method, asks ? "asks" : "does not ask",
 			 talk->counts[0]);
@@ -372,9 +366,7 @@ static void stranger_talk(const struct family *family, void (*client)(void *arg)
 
 	talk_serve_outside(talk);
 	talk->client_pid = child_start(where, client, talk);
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
-	talk->client_pid = talk->server_pid = 0;
+	talk_join(talk);
 	assert_in_range(talk->counts[0], 0, AT_ONCE_MS);
 	talk_finish(talk);
 }

@@ -397,10 +397,8 @@ void stream_finish(struct talk *talk)
 	struct stream s;
 
 	talk->stream.stop = talk->stream.limit == STREAM_ENDLESS;
-	child_join(talk->client_pid);
-	child_join(talk->server_pid);
+	talk_join(talk);
 	s = talk->stream;
-	talk->client_pid = talk->server_pid = 0;
 	talk_finish(talk);
 	for (int i = 0; i < 2; i++) {
 		close(s.progress[i]);
@@ -520,12 +518,18 @@ void talk_start(struct talk *talk)
 	talk_dial(talk);
 }
 
-void talk_finish(struct talk *talk)
+void talk_join(struct talk *talk)
 {
 	if (talk->client_pid)
 		child_join(talk->client_pid);
 	if (talk->server_pid)
 		child_join(talk->server_pid);
+	talk->client_pid = talk->server_pid = 0;
+}
+
+void talk_finish(struct talk *talk)
+{
+	talk_join(talk);
 	close(talk->listening);
 	close(talk->go[0]);
 	close(talk->go[1]);

@@ -68,6 +68,7 @@ void talk_serve(struct talk *talk); /* the server alone; returns when it listens
 void talk_serve_outside(struct talk *talk); /* in c1's cgroup: sockops of its host do not see it */
 void talk_dial(struct talk *talk); /* the client alone */
 void talk_dial_outside(struct talk *talk); /* from c1, in s3's cgroup: it does not ask */
+void talk_join(struct talk *talk); /* waits for both; what they noted can be read */
 void talk_finish(struct talk *talk); /* waits for both; ends @talk */
 void talk_abandon(struct talk *talk); /* the server that waits in vain is ended; ends @talk */
 void talk_run(struct talk *talk); /* all of that */
