@@ -1353,6 +1353,54 @@ static uint32_t next_byte(int fd, int queue)
 	return seq;
 }
 
+/*
+ * A SYN that this host sent as a client comes back to it, chosen as its own server: it goes to the
+ * service again, with the retry bit. Its request may stand at any offset.
+ */
+static void own_syn_sent_on(void **state)
+{
+	static const struct packet_case syns[] = {
+		{ SYN(CLIENT4, LISTEN4, LINUX FULL_TO(BYTES_STRICT4, PORT_80)) },
+		{ SYN(CLIENT4, LISTEN4, "\1" FULL_TO(BYTES_STRICT4, PORT_80) "\1\1\1") },
+		{ SYN(CLIENT4, LISTEN4, "\1\1" FULL_TO(BYTES_STRICT4, PORT_80) "\1\1") },
+		{ SYN(CLIENT4, LISTEN4, "\1\1\1" FULL_TO(BYTES_STRICT4, PORT_80) "\1") },
+	};
+	static const size_t at[] = { sizeof(LINUX) - 1, 1, 2, 3 };
+	const struct ss_conn asking = { .role = SS_ROLE_CLIENT, .path = SS_PATH_ASKING };
+	struct sockaddr_storage addr;
+	socklen_t len = sockaddr_fill(&addr, STRICT4);
+	int fd = socket_at(CLIENT4);
+
+	(void)state;
+	shell("ip route add 10.99.0.2 dev a0");
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, len), -1);
+	assert_int_equal(errno, EINPROGRESS);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.conns), &fd, &asking, BPF_ANY),
+			 0);
+	for (size_t i = 0; i < ROWS(syns); i++) {
+		struct packet_case syn = syns[i];
+		struct packet_buf in, out;
+		const uint8_t *request;
+
+		syn.spec.seq = next_byte(fd, TCP_SEND_QUEUE) - 1;
+		packet_case_build(&in, &syn);
+		watch_start(&counters);
+		if (tc_run(ingress, &in, &out) != TC_REDIRECT)
+			row_failed("own SYN", "request at %zu: not sent on", at[i]);
+		watch_expect(&counters, C(syn_sent_on), "own SYN");
+		request = out.bytes + out.l4 + 20 + at[i];
+		if (strcmp(packet_src(&out), CLIENT4) || strcmp(packet_dst(&out), STRICT4) ||
+		    memcmp(request, "\xfd\x10\x5d\x53", 4) || !packet_checksum_ok(&out))
+			row_failed("own SYN", "request at %zu: to %s, ExID %02x%02x, checksum %d",
+				   at[i], packet_dst(&out), request[2], request[3],
+				   packet_checksum_ok(&out));
+	}
+	close(fd);
+	shell("ip route del 10.99.0.2 dev a0");
+	rows_done();
+}
+
 /* What the program has to go by. */
 static struct ss_conn again_state(const struct again_row *row, const struct pair *pair)
 {
@@ -3043,17 +3091,12 @@ int main(void)
 	};
 	const struct CMUnitTest socket_tests[] = {
 		cmocka_unit_test(synack_again), /* first: no TIME_WAIT is left yet */
-		cmocka_unit_test(synacks),
-		cmocka_unit_test(strict_synacks),
-		cmocka_unit_test(strict_packets),
-		cmocka_unit_test(strict_taken),
-		cmocka_unit_test(icmp_table),
-		cmocka_unit_test(icmp_unwrap),
-		cmocka_unit_test(reset_table),
-		cmocka_unit_test(restored_collision),
-		cmocka_unit_test(collisions_refused),
-		cmocka_unit_test(collisions),
-		cmocka_unit_test(half_open_collisions),
+		cmocka_unit_test(synacks),	   cmocka_unit_test(strict_synacks),
+		cmocka_unit_test(strict_packets),  cmocka_unit_test(strict_taken),
+		cmocka_unit_test(icmp_table),	   cmocka_unit_test(icmp_unwrap),
+		cmocka_unit_test(reset_table),	   cmocka_unit_test(restored_collision),
+		cmocka_unit_test(own_syn_sent_on), cmocka_unit_test(collisions_refused),
+		cmocka_unit_test(collisions),	   cmocka_unit_test(half_open_collisions),
 		cmocka_unit_test(half_open_plain),
 	};
 	const struct CMUnitTest egress_tests[] = {
