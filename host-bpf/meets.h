@@ -101,15 +101,6 @@ static __noinline int pending_is_own(struct tcp_request_sock *req, struct arriva
 	       ss_endpoint_equal(&entry->wire, &in->vip);
 }
 
-/* A SYN that comes again has a request again: what was noted of one without is over. */
-static __always_inline void plain_forget(const struct ss_flow *flow, __u32 isn)
-{
-	const struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
-
-	if (entry && entry->half_open == SS_HALF_OPEN_PLAIN && entry->synack == SS_BE32(isn + 1))
-		(void)bpf_map_delete_elem(&late, flow);
-}
-
 /*
  * @in meets a connection that is half open. If its SYN had another sequence number, that may have been
  * anybody's, who need not own the address that it came from: where it was for the same service, the
@@ -122,10 +113,8 @@ static __always_inline enum syn_meets pending_meets(struct bpf_sock *sk, struct 
 
 	if (!req)
 		return MEETS_OURS;
-	if (req->rcv_isn == in->isn) {
-		plain_forget(&in->flow, in->isn);
+	if (req->rcv_isn == in->isn)
 		return MEETS_OURS;
-	}
 	if (!pending_is_own(req, in))
 		return MEETS_OTHER;
 	in->isn = req->rcv_isn;

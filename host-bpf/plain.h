@@ -28,6 +28,18 @@ static __always_inline void plain_remember(const struct ss_flow *flow,
 }
 
 /*
+ * A SYN that is sent again has a request again: what was noted of one without is over. For SYNs alone: what follows
+ * a plain one may be on two processors at once, and the one that accepts the connection needs the note.
+ */
+static __always_inline void plain_forget(const struct ss_flow *flow, __u32 isn)
+{
+	const struct ss_late *entry = bpf_map_lookup_elem(&late, flow);
+
+	if (entry && entry->half_open == SS_HALF_OPEN_PLAIN && entry->synack == SS_BE32(isn + 1))
+		(void)bpf_map_delete_elem(&late, flow);
+}
+
+/*
  * The packet @p came for @service, wrapped, and without a request that may be granted. Returns 1 if it may go on; 0: it
  * would get to a connection of another service.
  */

@@ -232,6 +232,7 @@ static __noinline int syn_meet(struct __sk_buff *skb, struct syn_work *w, __u32 
 		count(SS_HOST_syn_old_listener);
 		break;
 	default:
+		plain_forget(&w->in.flow, isn);
 		/* a container's published port may come first, whoever listens here */
 		if (may_be_forwarded(skb, w->form >= SS_REQUEST6))
 			answers_note(&w->in.flow, &w->request.vip);
