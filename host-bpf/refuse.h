@@ -60,6 +60,20 @@ static __always_inline long refuse_ip(struct __sk_buff *skb, const struct packet
 	return bpf_skb_store_bytes(skb, L3_OFFSET, &ip, sizeof(ip), 0);
 }
 
+/* Kernel 6.1 forgets what a length was compared with once it is on the stack: it is compared where it is used. */
+static __always_inline long options_load(struct __sk_buff *skb, __u32 off, __u8 *options, __u32 len)
+{
+	barrier_var(len);
+	return len < 4 ? 0 : bpf_skb_load_bytes(skb, off, options, len);
+}
+
+static __always_inline long options_store(struct __sk_buff *skb, __u32 off, const __u8 *options,
+					  __u32 len)
+{
+	barrier_var(len);
+	return len < 4 ? 0 : bpf_skb_store_bytes(skb, off, options, len, 0);
+}
+
 /*
  * The SYN @p becomes the RST that refuses it, from @from. Returns 1 if it may be sent; 0: it is one that
  * is not refused (with data, or IPv4 options: the next one is without).
@@ -96,14 +110,14 @@ static __noinline int syn_refuse(struct __sk_buff *skb, struct packet *p,
 			    sizeof(struct tcphdr))
 		return 0;
 	if (bpf_skb_load_bytes(skb, p->l4, &syn.head, sizeof(syn.head)) ||
-	    (len >= 4 && bpf_skb_load_bytes(skb, end, syn.options, len)))
+	    options_load(skb, end, syn.options, len))
 		return 0;
 	sum = bpf_csum_diff((void *)&syn, sizeof(syn), (void *)&reset, sizeof(reset), 0);
 	addr = ss_csum_diff_addr(&server.addr, &from->addr);
 	__builtin_memset(&syn, 0, sizeof(syn));
 	/* zeroes are cut off, and last: a sum over the packet, which the device made, stays right */
 	if (sum < 0 || bpf_skb_store_bytes(skb, p->l4, &reset, sizeof(reset), 0) ||
-	    (len >= 4 && bpf_skb_store_bytes(skb, end, syn.options, len, 0)) ||
+	    options_store(skb, end, syn.options, len) ||
 	    bpf_l4_csum_replace(skb, check, 0, sum, 0) || !packet_headers(skb, p) ||
 	    refuse_ip(skb, p, from, &client) ||
 	    bpf_l4_csum_replace(skb, check, 0, ss_csum_to32(addr), BPF_F_PSEUDO_HDR) ||

@@ -75,9 +75,10 @@ static __always_inline void request_read4(const struct ss_opt_cursor *c, const _
 					  const struct ss_endpoint *source, struct request *out)
 {
 	const struct ss_opt_request4 *full = (const void *)opt;
+	struct ss_endpoint short_of = { ss_addr_v4(full->vip), out->vip.port, 0 };
 	__u32 *vport;
 
-	out->vip.addr = ss_addr_v4(full->vip);
+	out->vip.addr = short_of.addr;
 	if ((c->form & ~SS_REQUEST_RETRY) == SS_REQUEST4) {
 		out->vip.port = full->vport;
 		out->client.addr = ss_addr_v4(full->cip);
@@ -85,7 +86,7 @@ static __always_inline void request_read4(const struct ss_opt_cursor *c, const _
 		out->names = ss_endpoint_equal(&out->client, source) ? CLIENT_SAME : CLIENT_OTHER;
 		return;
 	}
-	vport = bpf_map_lookup_elem(&serve_ports, &out->vip);
+	vport = bpf_map_lookup_elem(&serve_ports, &short_of); /* kernel 6.1 takes no key from @out */
 	if (vport)
 		out->vip.port = *vport;
 }

@@ -96,19 +96,22 @@ static __always_inline int nat_is_taken(const struct ss_lb_nat *old, const struc
 __noinline int nat_take(struct ss_flow *flow, const struct ss_lb_nat *nat, __u32 hash)
 {
 	struct ss_lb_nat entry;
+	struct ss_flow key; /* kernel 6.1 takes no key from @flow */
 
 	if (!flow || !nat)
 		return -1;
 	entry = *nat;
+	key = *flow;
 	for (int i = 0; i < 2 * NAT_TRIES; i++) {
 		__u32 step = i % NAT_TRIES * NAT_STEP;
 		struct ss_lb_nat *old;
 
-		flow->local.port = SS_BE16((hash + step) % SS_LB_NAT_PORTS + SS_LB_NAT_PORT);
-		old = bpf_map_lookup_elem(&nats, flow);
+		key.local.port = SS_BE16((hash + step) % SS_LB_NAT_PORTS + SS_LB_NAT_PORT);
+		old = bpf_map_lookup_elem(&nats, &key);
 		if (old && nat_is_taken(old, &entry, i >= NAT_TRIES))
 			continue;
-		if (!bpf_map_update_elem(&nats, flow, &entry, BPF_ANY)) {
+		if (!bpf_map_update_elem(&nats, &key, &entry, BPF_ANY)) {
+			flow->local.port = key.local.port;
 			nats_use();
 			return 0;
 		}
