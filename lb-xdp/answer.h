@@ -20,9 +20,11 @@
 #define ETHERNET_MIN 60 /* what is shorter is padded on the way anyway */
 
 #define ICMP4_UNREACHABLE 3 /* RFC 792 */
+#define ICMP4_TOO_BIG 4 /* its code; the MTU follows: RFC 1191, section 4 */
 #define ICMP4_NO_PROTOCOL 2
 #define ICMP4_NO_PORT 3
 #define ICMP6_UNREACHABLE 1 /* RFC 4443 */
+#define ICMP6_TOO_BIG 2
 #define ICMP6_PROHIBITED 1
 #define ICMP6_NO_PORT 4
 
@@ -341,23 +343,41 @@ static __noinline int reset_send(struct xdp_md *ctx, const struct packet *p)
 	return XDP_TX;
 }
 
+/* Answers @p by the ICMP error @what (as answer_icmp()), with @rest, and counts @counter. Returns an XDP action. */
+static __always_inline int error_send(struct xdp_md *ctx, const struct packet *p, __u32 what,
+				      __u32 rest, enum ss_lb_counter counter)
+{
+	if (!is_answerable(p) || !answer_take(1, NSEC_PER_SEC / ERRORS_A_SECOND, ERRORS_AT_ONCE))
+		return XDP_DROP;
+	if (answer_icmp(ctx, answer_l2_len(p->tagged), p->tagged, what, rest)) {
+		count(SS_LB_error_helper);
+		return XDP_DROP;
+	}
+	count(counter);
+	return XDP_TX;
+}
+
 /* Answers @p, neither ICMP nor a fragment, by "destination unreachable". Returns an XDP action. */
 static __noinline int unreachable_send(struct xdp_md *ctx, const struct packet *p, int has_ports)
 {
 	__u32 what;
 
-	if (!is_answerable(p) || !answer_take(1, NSEC_PER_SEC / ERRORS_A_SECOND, ERRORS_AT_ONCE))
-		return XDP_DROP;
 	if (p->is_ip6)
 		what = ICMP6_UNREACHABLE << 8 | (has_ports ? ICMP6_NO_PORT : ICMP6_PROHIBITED);
 	else
 		what = ICMP4_UNREACHABLE << 8 | (has_ports ? ICMP4_NO_PORT : ICMP4_NO_PROTOCOL);
-	if (answer_icmp(ctx, answer_l2_len(p->tagged), p->tagged, what, 0)) {
-		count(SS_LB_error_helper);
-		return XDP_DROP;
-	}
-	count(SS_LB_answered_unreachable);
-	return XDP_TX;
+	return error_send(ctx, p, what, 0, SS_LB_answered_unreachable);
+}
+
+/*
+ * Answers @p, neither ICMP nor a fragment, by "fragmentation needed" or "packet too big" (RFC 4443, 3.2):
+ * packets of @mtu bytes would fit. Returns an XDP action.
+ */
+static __noinline int too_big_send(struct xdp_md *ctx, const struct packet *p, __u32 mtu)
+{
+	__u32 what = p->is_ip6 ? ICMP6_TOO_BIG << 8 : ICMP4_UNREACHABLE << 8 | ICMP4_TOO_BIG;
+
+	return error_send(ctx, p, what, SS_BE32(mtu), SS_LB_answered_too_big);
 }
 
 #endif

@@ -130,7 +130,7 @@ static __noinline int balance_datagram(struct xdp_md *ctx, struct packet *p)
 	const struct ss_lb_backend *backend;
 	struct table found, *table = &found;
 	struct ss_lb_backend_cpu *state;
-	int action;
+	int action, mtu;
 
 	if (!table_find(&p->dst, table))
 		return NOT_OURS;
@@ -140,6 +140,9 @@ static __noinline int balance_datagram(struct xdp_md *ctx, struct packet *p)
 	state = backend_state(backend);
 	if (!state)
 		return drop(SS_LB_error_map);
+	mtu = too_big_for(p, state, encap_len(table->head->method, &backend->endpoint.addr));
+	if (mtu)
+		return balance_too_big(ctx, p, mtu);
 	action = balance_wrapped(ctx, p, table, backend, state);
 	if (action != XDP_DROP) {
 		count(SS_LB_udp_forwarded);
@@ -176,8 +179,8 @@ static __always_inline int balance_tcp(struct xdp_md *ctx, struct packet *p)
 	const struct ss_lb_backend *backend;
 	struct ss_lb_backend_cpu *state;
 	struct table found, *table = &found;
+	int action, mtu, room = 0;
 	enum kind kind;
-	int action;
 
 	if (!table_find(&p->dst, table))
 		return balance_return(ctx, p);
@@ -200,8 +203,12 @@ static __always_inline int balance_tcp(struct xdp_md *ctx, struct packet *p)
 	if (!state)
 		return drop(SS_LB_error_map);
 
-	if (table->head->method != SS_METHOD_REWRITE &&
-	    (!is_asking(kind) || is_across(p, backend))) {
+	if (table->head->method != SS_METHOD_REWRITE && (!is_asking(kind) || is_across(p, backend)))
+		room = encap_len(table->head->method, &backend->endpoint.addr);
+	mtu = is_asking(kind) && !room ? 0 : too_big_for(p, state, room);
+	if (mtu)
+		return balance_too_big(ctx, p, mtu);
+	if (room) {
 		action = balance_wrapped(ctx, p, table, backend, state);
 	} else {
 		rewrite_destination(p, &backend->endpoint);

@@ -93,24 +93,36 @@ static __always_inline void outer_udp(struct ss_udp *udp, const struct encap *e)
 	};
 }
 
+/* How many bytes of outer headers a packet for a backend at @to gets by @method. */
+static __always_inline __u16 encap_len(enum ss_method method, const struct ss_addr *to)
+{
+	return (ss_addr_is_v4(to) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) +
+	       (method == SS_METHOD_GUE ? sizeof(struct ss_udp) : 0);
+}
+
+/* The bytes of @p from its IP header on. */
+static __always_inline __u32 packet_len(const struct packet *p)
+{
+	return p->is_ip6 ? SS_BE16(p->ip6->payload_len) + sizeof(struct ipv6hdr)
+			 : SS_BE16(p->ip4->tot_len);
+}
+
 static __always_inline void encap_plan(const struct packet *p, enum ss_method method,
 				       struct encap *e)
 {
 	e->tagged = p->tagged;
 	e->gue = method == SS_METHOD_GUE;
-	e->room = e->outer6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	e->room = encap_len(method, &e->to);
+	e->inner = packet_len(p);
 	if (p->is_ip6) {
 		e->proto = IPPROTO_IPV6;
-		e->inner = SS_BE16(p->ip6->payload_len) + sizeof(struct ipv6hdr);
 		e->tos = p->ip6->priority << 4 | p->ip6->flow_lbl[0] >> 4;
 	} else {
 		e->proto = IPPROTO_IPIP;
-		e->inner = SS_BE16(p->ip4->tot_len);
 		e->tos = p->ip4->tos;
 	}
 	if (e->gue) {
 		e->proto = IPPROTO_UDP;
-		e->room += sizeof(struct ss_udp);
 		e->sport = SS_BE16(SS_GUE_SOURCE_PORTS | (packet_hash(p) & 0x3fff));
 	}
 }

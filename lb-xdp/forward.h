@@ -6,7 +6,7 @@
  * Asking those tables for every packet would be most of the cost, so each processor keeps the
  * answer per backend for HOP_FRESH_NS. Frames that leave by XDP do not tell the kernel that a
  * neighbour is in use. User space has the kernel keep those resolved that it knows of (map neighbours);
- * toward others one packet every HOP_CONFIRM_NS takes the kernel's way, as does every packet while the
+ * toward others one packet every HOP_CONFIRM_S takes the kernel's way, as does every packet while the
  * neighbour is not resolved. The kernel then confirms or resolves it. A
  * packet from the balancer's own address does so only if it has to: the kernel would not forward it.
  */
@@ -24,7 +24,8 @@
 
 #define NSEC_PER_SEC 1000000000ULL
 #define HOP_FRESH_NS (NSEC_PER_SEC / 2)
-#define HOP_CONFIRM_NS (15 * NSEC_PER_SEC)
+#define HOP_CONFIRM_S 15
+#define HOP_CONFIRM_NEVER (~0U)
 
 enum forward_result {
 	FORWARD_TX, /* out of the interface that it came in by */
@@ -130,21 +131,24 @@ static __noinline int hop_is_kept(const struct bpf_fib_lookup *fib)
 
 /* Asks the kernel for the way of @p, which is rewritten already, and keeps the answer in @hop. */
 static __noinline enum forward_result hop_lookup(struct xdp_md *ctx, struct packet *p,
-						 struct ss_lb_backend_cpu *hop, __u64 now)
+						 struct ss_lb_backend_cpu *hop, __u64 now,
+						 __u32 seconds)
 {
 	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex, .l4_protocol = IPPROTO_TCP };
 	long found;
 
 	fib_from(&fib, p);
+	fib.tot_len = 1; /* else the kernel does not tell the MTU */
 	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	switch (found) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 		__builtin_memcpy(hop->dmac, fib.dmac, ETH_ALEN);
 		__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
 		hop->ifindex = fib.ifindex;
+		hop->mtu = fib.mtu_result;
 		hop->fresh_until = now + HOP_FRESH_NS;
-		if (now >= hop->confirm_at && hop_is_kept(&fib))
-			hop->confirm_at = now + HOP_CONFIRM_NS;
+		if (seconds >= hop->confirm_at && hop_is_kept(&fib))
+			hop->confirm_at = seconds + HOP_CONFIRM_S;
 		return FORWARD_TX;
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
@@ -166,14 +170,15 @@ static __always_inline enum forward_result forward(struct xdp_md *ctx, struct pa
 	__u64 now = bpf_ktime_get_coarse_ns();
 
 	if (now >= hop->fresh_until) {
-		enum forward_result result = hop_lookup(ctx, p, hop, now);
+		__u32 seconds = now / NSEC_PER_SEC;
+		enum forward_result result = hop_lookup(ctx, p, hop, now, seconds);
 
 		if (result != FORWARD_TX)
 			return result;
-		if (now >= hop->confirm_at && !p->own_source) {
-			__u64 last = hop->confirm_at;
+		if (seconds >= hop->confirm_at && !p->own_source) {
+			__u32 last = hop->confirm_at;
 
-			hop->confirm_at = now + HOP_CONFIRM_NS;
+			hop->confirm_at = seconds + HOP_CONFIRM_S;
 			if (last)
 				return FORWARD_STACK;
 		}

@@ -98,7 +98,8 @@ static __always_inline struct ss_lb_backend_cpu *hop_once(void)
 	if (!hop)
 		return NULL;
 	hop->fresh_until = 0;
-	hop->confirm_at = ~0ULL; /* it is everybody's */
+	hop->mtu = 0;
+	hop->confirm_at = HOP_CONFIRM_NEVER; /* it is everybody's */
 	return hop;
 }
 
@@ -116,6 +117,25 @@ static __always_inline struct ss_lb_backend_cpu *backend_state(const struct ss_l
 static __always_inline int is_across(const struct packet *p, const struct ss_lb_backend *backend)
 {
 	return ss_addr_is_v4(&backend->endpoint.addr) == (int)p->is_ip6;
+}
+
+/*
+ * How large a packet may be that goes by @hop with @room bytes more; 0: @p is no larger, or that is not
+ * known yet. What is larger would be lost on the way, and its sender would not learn why.
+ */
+static __always_inline __u32 too_big_for(const struct packet *p,
+					 const struct ss_lb_backend_cpu *hop, __u32 room)
+{
+	__u32 mtu = hop->mtu;
+
+	return mtu > room && packet_len(p) > mtu - room ? mtu - room : 0;
+}
+
+/* @p is larger than the @mtu bytes that fit. Returns an XDP action. */
+static __always_inline int balance_too_big(struct xdp_md *ctx, const struct packet *p, __u32 mtu)
+{
+	count(SS_LB_drop_too_big);
+	return too_big_send(ctx, p, mtu);
 }
 
 /* @p goes to @backend in an outer header. */

@@ -81,7 +81,7 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const st
 {
 	struct nat_work *w = nat_work_get();
 	struct ss_lb_backend_cpu *state;
-	int action;
+	int action, mtu;
 
 	if (!w)
 		return drop(SS_LB_error_map);
@@ -93,6 +93,9 @@ static __noinline int balance_nat(struct xdp_md *ctx, struct packet *p, const st
 		return drop(SS_LB_error_map);
 	if (!table_source(table, &w->flow.backend.endpoint.addr, &w->ends.local.addr))
 		return drop(SS_LB_drop_no_route);
+	mtu = too_big_for(p, state, 0);
+	if (mtu)
+		return balance_too_big(ctx, p, mtu);
 	w->ends.local.port = w->flow.nat_port;
 	w->ends.remote = w->flow.backend.endpoint;
 	if (kind == KIND_OTHER && !(w->flow.seen & SS_LB_FLOW_OPEN) && nat_opens(p, &w->ends))

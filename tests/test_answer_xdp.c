@@ -40,11 +40,16 @@
 #define NAT_RESET "84" /* unknown connections: RSTs */
 #define TURNS_RESET "85"
 #define TURNS_SILENT "86"
+#define BY_IPIP "87" /* what is too large for these is answered */
+#define BY_GUE "88"
+#define ACROSS "89" /* of the other IP version than the service's */
+#define BY_REWRITE "90"
+#define BY_NAT "91"
 #define NO_SERVICE "99"
 
 static const struct service_row {
 	const char *vip4, *vip6;
-	bool udp, up;
+	bool udp, up, across;
 	enum ss_scheduler scheduler;
 	enum ss_method method;
 	enum ss_answer no_backend;
@@ -62,6 +67,14 @@ static const struct service_row {
 	  .method = SS_METHOD_IPIP, .unknown_reset = true },
 	{ BOTH(TURNS_SILENT), .up = true, .scheduler = SS_SCHED_ROUND_ROBIN,
 	  .method = SS_METHOD_IPIP },
+	{ BOTH(BY_IPIP), .up = true, .method = SS_METHOD_IPIP },
+	{ BOTH(BY_IPIP), .up = true, .method = SS_METHOD_IPIP, .udp = true },
+	{ BOTH(BY_GUE), .up = true, .method = SS_METHOD_GUE },
+	{ BOTH(BY_GUE), .up = true, .method = SS_METHOD_GUE, .udp = true },
+	{ BOTH(ACROSS), .up = true, .method = SS_METHOD_IPIP, .across = true },
+	{ BOTH(ACROSS), .up = true, .method = SS_METHOD_GUE, .udp = true, .across = true },
+	{ BOTH(BY_REWRITE), .up = true, .method = SS_METHOD_REWRITE },
+	{ BOTH(BY_NAT), .up = true, .method = SS_METHOD_NAT },
 	{ OWN4 RESET, OWN6 RESET, .up = true },
 };
 #define SERVICES (2 * ROWS(service_rows))
@@ -69,6 +82,7 @@ static const struct service_row {
 static void service_make(struct service_config *service, const struct service_row *row, bool ip6)
 {
 	const char *vip = ip6 ? row->vip6 : row->vip4;
+	bool backend6 = ip6 != row->across;
 	struct backend_config *b = calloc(1, sizeof(*b));
 
 	assert_non_null(b);
@@ -82,9 +96,10 @@ static void service_make(struct service_config *service, const struct service_ro
 	snprintf(service->name, sizeof(service->name), "%s%s", vip, row->udp ? "/udp" : "");
 	assert_int_equal(endpoint_parse(vip, &service->vip), 0);
 	service->vip.protocol = row->udp ? SS_UDP : 0;
-	assert_int_equal(address_parse(ip6 ? "fd00:3::254" : "10.0.3.254", &service->source[ip6]),
+	assert_int_equal(address_parse("10.0.3.254", &service->source[0]), 0);
+	assert_int_equal(address_parse("fd00:3::254", &service->source[1]), 0);
+	assert_int_equal(endpoint_parse(backend6 ? "[fd00:3::9]:80" : "10.0.3.9:80", &b->address),
 			 0);
-	assert_int_equal(endpoint_parse(ip6 ? "[fd00:3::9]:80" : "10.0.3.9:80", &b->address), 0);
 	snprintf(b->name, sizeof(b->name), "s1");
 	b->weight = 100;
 	b->state = row->up ? SS_BACKEND_UP : SS_BACKEND_DRAIN;
@@ -438,6 +453,76 @@ static void quotes(void **state)
 	rows_done();
 }
 
+/* --- what is too large for the way to the backend ----------------------------------------------- */
+
+#define MTU 1500 /* of a0 */
+
+static const struct size_row {
+	const char *why, *port;
+	bool udp;
+	unsigned room[2]; /* bytes of outer headers, by the service's IP version */
+} size_rows[] = {
+	{ "ipip", BY_IPIP, false, { 20, 40 } },
+	{ "ipip, UDP", BY_IPIP, true, { 20, 40 } },
+	{ "gue", BY_GUE, false, { 28, 48 } },
+	{ "gue, UDP", BY_GUE, true, { 28, 48 } },
+	{ "ipip, across", ACROSS, false, { 40, 20 } },
+	{ "gue, across, UDP", ACROSS, true, { 48, 28 } },
+	{ "rewrite", BY_REWRITE, false, { 0, 0 } },
+	{ "nat", BY_NAT, false, { 0, 0 } },
+};
+
+/* A packet of @len bytes from its IP header on; of TCP with those @flags. */
+static void sized_build(struct packet_buf *p, const struct size_row *row, bool ip6,
+			const char *flags, unsigned len)
+{
+	static const uint8_t data[PACKET_MAX] = { [0] = 1, [1000] = 2 };
+	unsigned headers = (ip6 ? 40 : 20) + (row->udp ? 8 : 20);
+	struct packet_spec spec = { .src = ip6 ? CLIENT6 : CLIENT4, .flags = flags, .seq = 1001 };
+	char vip[ADDRESS_TEXT_LEN];
+
+	snprintf(vip, sizeof(vip), "%s%s", ip6 ? VIP6 : VIP4, row->port);
+	spec.dst = vip;
+	spec.payload = data;
+	spec.payload_len = len - headers;
+	if (row->udp)
+		packet_build_udp(p, spec.src, vip, data, len - headers);
+	else
+		packet_build(p, &spec);
+}
+
+/* Small packets first: they begin the connection, and the balancer learns the MTU by them. */
+static void sizes_run(const struct size_row *row, bool ip6)
+{
+	unsigned most = MTU - row->room[ip6];
+	struct packet_buf in, want, out;
+	char why[64];
+
+	snprintf(why, sizeof(why), "IPv%d, %s", ip6 ? 6 : 4, row->why);
+	if (!strcmp(row->port, BY_NAT)) { /* which knows connections by their SYN */
+		sized_build(&in, row, ip6, "S", 60);
+		xdp_run(prog, if_nametoindex("a0"), &in, &out);
+	}
+	for (unsigned len = most - 1; len <= most; len++) {
+		sized_build(&in, row, ip6, "A", len);
+		if (xdp_run(prog, if_nametoindex("a0"), &in, &out) != XDP_TX ||
+		    packet_ip_end(&out) - out.l3 != len + row->room[ip6])
+			row_failed(why, "%u bytes were not sent on", len);
+	}
+	sized_build(&in, row, ip6, "A", most + 1);
+	error_want(&in, in.l3, ip6 ? 2 : 3, ip6 ? 0 : 4, most, &want);
+	packet_run(why, &in, &want, XDP_TX, C(drop_too_big) | C(answered_too_big));
+}
+
+static void too_big(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(size_rows); i++)
+		for (int ip6 = 0; ip6 < 2; ip6++)
+			sizes_run(&size_rows[i], ip6);
+	rows_done();
+}
+
 static __u64 now_ns(void)
 {
 	struct timespec now;
@@ -586,11 +671,13 @@ static void others_pass(void **state)
 static void read_back(void **state)
 {
 	struct service_config service;
+	unsigned found = 0, of_tcp = 0;
 	struct lb_services all;
-	unsigned found = 0;
 
 	(void)state;
 	assert_int_equal(lb_services_read(&maps, &all, NULL), 0);
+	for (size_t j = 0; j < ROWS(service_rows); j++)
+		of_tcp += !service_rows[j].udp;
 	for (unsigned i = 0; i < all.count; i++)
 		for (size_t j = 0; j < ROWS(service_rows); j++) {
 			const struct service_row *row = &service_rows[j];
@@ -609,7 +696,7 @@ static void read_back(void **state)
 			found++;
 		}
 	lb_services_done(&all);
-	assert_int_equal(found, ROWS(service_rows) - 1);
+	assert_int_equal(found, of_tcp);
 }
 
 int main(void)
@@ -617,6 +704,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, services_default),
 		cmocka_unit_test_setup(quotes, services_default),
+		cmocka_unit_test_setup(too_big, services_default),
 		cmocka_unit_test_setup(limits, services_default),
 		cmocka_unit_test_setup(strays, services_default),
 		cmocka_unit_test_setup(others_pass, services_default),

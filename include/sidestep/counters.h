@@ -84,6 +84,7 @@
 	X(echo_answered,        "echo requests to a service's address, answered")                 \
 	X(answered_reset,       "RSTs sent to clients (what they answer is counted as dropped, too)") \
 	X(answered_unreachable, "ICMP errors \"destination unreachable\" sent (what they answer is counted as dropped, too)") \
+	X(answered_too_big,     "ICMP errors \"fragmentation needed\" and \"packet too big\" sent (what they answer is counted as dropped, too)") \
 	X(answer_limited,       "RSTs and ICMP errors not sent: there were too many") \
 	X(report_taken,         "servers' reports of their load that were taken in")                \
 	X(stack_forwarded,      "packets left to the kernel to forward: next hop not resolved (included in the above)") \
@@ -96,6 +97,7 @@
 	X(drop_no_route,        "dropped: no route to the backend")                                \
 	X(drop_no_forwarding,   "dropped: IP forwarding is off on the interface")                  \
 	X(drop_ttl,             "dropped: TTL or hop limit used up")                               \
+	X(drop_too_big,         "dropped: larger than the way to the backend takes, with the outer headers of ipip or gue") \
 	X(drop_short,           "dropped: packet ends within its headers")                         \
 	X(drop_bad_ip,          "dropped: malformed IP header")                                    \
 	X(drop_bad_tcp,         "dropped: malformed TCP header of a service's packet")             \

@@ -207,7 +207,8 @@ struct ss_lb_backend_cpu {
 	__u64 retries; /* of SYNs that were sent to another backend first */
 	__u64 others; /* forwarded packets that are not SYNs */
 	__u64 fresh_until; /* CLOCK_MONOTONIC_COARSE in ns; 0: never looked up */
-	__u64 confirm_at; /* when a packet takes the kernel's way, so that it confirms the neighbour */
+	__u32 confirm_at; /* in s: when a packet takes the kernel's way, so that it confirms the neighbour */
+	__u32 mtu; /* of the way to it, as the kernel has it; 0: not known */
 	__u32 ifindex;
 	__u8 dmac[6];
 	__u8 smac[6];

@@ -160,6 +160,53 @@ void case_blocked_balancer(const struct family *family)
 	unblocked_talk(family, true);
 }
 
+/* --- a balancer that encapsulates -------------------------------------------------------------------- */
+
+#define FULL_SIZED MB
+
+static void uploads(struct talk *talk, int fd)
+{
+	(void)talk;
+	pattern_send(fd, 5, FULL_SIZED);
+	pattern_receive(fd, 6, 1);
+}
+
+static void takes_upload(struct talk *talk, int fd)
+{
+	(void)talk;
+	pattern_receive(fd, 5, FULL_SIZED);
+	pattern_send(fd, 6, 1);
+}
+
+/* The balancer has said that its outer headers do not fit; c1 would remember that for ten minutes. */
+static void expect_too_big(const struct family *family)
+{
+	assert_true(counted("lb", "answered_too_big") > 0);
+	must("c1", "ip %s route flush cache", family->af == AF_INET ? "-4" : "-6");
+}
+
+/* The grant's SYN-ACK has let the client send segments that do not fit into the balancer's headers. */
+void case_blocked_wrapped(const struct family *family)
+{
+	static const char *const methods[] = { "ipip", "gue" };
+
+	for (int i = 0; i < 2; i++) {
+		long begin;
+
+		balancer_load_method(methods[i]);
+		counters_mark();
+		block(family, "");
+		begin = now_ms();
+		talk_one(family, uploads, takes_upload);
+		assert_in_range(now_ms() - begin, AT_ONCE_MS, GOES_ON_MS);
+		assert_int_equal(counted("c1", "client_blocked"), 1);
+		unblock();
+		expect_too_big(family);
+		forget();
+	}
+	balancer_load();
+}
+
 /* --- the second choice ----------------------------------------------------------------------------- */
 
 /* Dials the service "one"; the first SYN is lost. */

@@ -48,6 +48,7 @@
 	X(blocked_data, "a direct path that carries small packets only", ALL)                     \
 	X(blocked_balancer, "the balancer path carries SYNs only", ALL)                           \
 	X(blocked_retry, "no direct path to the second choice", ALL)                              \
+	X(blocked_wrapped, "no direct path, and a balancer that encapsulates", ALL)               \
 	X(blocked_cookie, "no direct path to a server that answers with SYN cookies", ALL)        \
 	X(blocked_later, "the direct path fails during a transfer", ALL)                          \
 	X(half_seen, "a firewall that sees half of a handshake", ALL)                             \
