@@ -18,6 +18,7 @@
 
 #include "backend_ids.h"
 #include "endpoint_map.h"
+#include "lb_flows.h"
 #include "lb_health.h"
 #include "lb_quic.h"
 #include "lb_reporters.h"
@@ -300,6 +301,41 @@ static int tables_replace(struct apply *a)
 	return err;
 }
 
+/* --- UDP flows of backends that are down --------------------------------------------------------- */
+
+/* Sets in @down the backends of @w, by id, that are. Returns if there are any. */
+static bool down_note(const struct wanted *w, bool *down)
+{
+	const struct service_config *config = w->config;
+	bool any = false;
+
+	if (!w->ids || config->vip.protocol != SS_UDP || !config->flow_table)
+		return false;
+	for (unsigned i = 0; i < config->backends_count; i++)
+		if (config->backends[i].state == SS_BACKEND_DOWN)
+			down[w->ids[i]] = any = true;
+	return any;
+}
+
+/*
+ * UDP has no RST that would tell a client to begin anew, and no end of a connection to wait for: flows of a
+ * backend that is down would be lost for as long as their clients go on. Those of one that drains stay.
+ */
+static int udp_flows_move(const struct apply *a)
+{
+	bool *down = calloc(SS_LB_IDS, sizeof(*down)), any = false;
+	int err = 0;
+
+	if (!down)
+		return -ENOMEM;
+	for (unsigned i = 0; i < a->count; i++)
+		any |= down_note(&a->wanted[i], down);
+	if (any)
+		err = lb_flows_forget_udp(a->maps, down);
+	free(down);
+	return err;
+}
+
 /* --- removing -------------------------------------------------------------------------------- */
 
 /* The endpoints of the services that stay, with port 0: the addresses that have a service. */
@@ -466,6 +502,8 @@ static int apply_run(struct apply *a, const struct service_config *services)
 		err = backend_ids_write(&a->ids, a->maps);
 	if (!err)
 		err = tables_replace(a);
+	if (!err)
+		err = udp_flows_move(a);
 	if (!err)
 		err = services_hide(a);
 	if (!err)

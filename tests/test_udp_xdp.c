@@ -82,7 +82,7 @@ static const struct service_row service_rows[] = {
 static const uint8_t hop_mac[6] = { 2, 0, 0, 0, 3, 1 }, own_mac[6] = { 2, 0, 0, 0, 3, 0xfe };
 
 /* What happens to the services' backends. */
-enum change { AS_THEY_WERE, S2_GOES, S2_DRAINS, S4_COMES, IDS_CHANGE };
+enum change { AS_THEY_WERE, S2_GOES, S2_DRAINS, S4_COMES, IDS_CHANGE, S2_DOWN };
 
 static void service_fill(struct service_config *service, const struct service_row *row, bool ip6,
 			 enum change change)
@@ -113,7 +113,10 @@ static void service_fill(struct service_config *service, const struct service_ro
 		b->weight = 100;
 		memset(b->quic_id, row->first + i + (change == IDS_CHANGE ? 16 : 0),
 		       row->quic_id_len);
-		b->state = change == S2_DRAINS && i == 1 ? SS_BACKEND_DRAIN : SS_BACKEND_UP;
+		if (change == S2_DRAINS && i == 1)
+			b->state = SS_BACKEND_DRAIN;
+		if (change == S2_DOWN && i == 1)
+			b->state = SS_BACKEND_DOWN;
 		service->backends_count++;
 	}
 }
@@ -389,6 +392,35 @@ static void flows_are_kept(void **state)
 	for (size_t i = 0; i < ROWS(tabled) * 2; i++)
 		for (enum change change = S2_GOES; change <= S4_COMES; change++)
 			flows_are_kept_by(tabled[i / 2], i % 2, change);
+	rows_done();
+}
+
+/* A backend that is down has lost its flows: they go to others, and stay there once it is back. */
+static void flows_leave_by(const char *port, bool ip6)
+{
+	int first[FLOWS], then[FLOWS];
+
+	services_default(NULL);
+	for (unsigned flow = 0; flow < FLOWS; flow++)
+		first[flow] = backend_of(ip6, port, flow);
+	services_change(S2_DOWN);
+	for (unsigned flow = 0; flow < FLOWS; flow++) {
+		then[flow] = backend_of(ip6, port, flow);
+		if (then[flow] < 1 || then[flow] == 2 ||
+		    (first[flow] != 2 && then[flow] != first[flow]))
+			row_failed(port, "flow %u: from %d to %d", flow, first[flow], then[flow]);
+	}
+	services_change(AS_THEY_WERE);
+	for (unsigned flow = 0; flow < FLOWS; flow++)
+		if (backend_of(ip6, port, flow) != then[flow])
+			row_failed(port, "flow %u went back to s2", flow);
+}
+
+static void flows_leave(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ROWS(tabled) * 2; i++)
+		flows_leave_by(tabled[i / 2], i % 2);
 	rows_done();
 }
 
@@ -673,6 +705,7 @@ int main(void)
 		cmocka_unit_test_setup(truncated, services_default),
 		cmocka_unit_test_setup(flows_are_spread, services_default),
 		cmocka_unit_test(flows_are_kept),
+		cmocka_unit_test(flows_leave),
 		cmocka_unit_test_setup(flows_without_table, services_default),
 		cmocka_unit_test_setup(errors_unknown, services_default),
 		cmocka_unit_test(flows_end),
