@@ -48,7 +48,7 @@ static __always_inline int request_at_tail(const struct packet *p, __u32 len, __
  * Walks all of the SYN's options. Not inlined: the common SYN does not come here. Returns form, word and offset
  * in one number, or -1.
  */
-static __noinline int request_walk(struct xdp_md *ctx, __u32 offset, __u32 len, __u32 forms)
+__noinline int request_walk(struct xdp_md *ctx, __u32 offset, __u32 len, __u32 forms)
 {
 	struct ss_opt_cursor c = {
 		.len = len,
