@@ -120,15 +120,19 @@ static __always_inline int is_across(const struct packet *p, const struct ss_lb_
 }
 
 /*
- * How large a packet may be that goes by @hop with @room bytes more; 0: @p is no larger, or that is not
- * known yet. What is larger would be lost on the way, and its sender would not learn why.
+ * Of how many bytes a packet may be, if @mtu fit and @room are for outer headers; 0: it may be of @len, or @mtu is 0,
+ * not known yet. A global function, or kernel 6.1 would follow each of these cases through all that comes behind.
  */
+__noinline int size_allowed(__u32 len, __u32 mtu, __u32 room)
+{
+	return mtu > room && len > mtu - room ? mtu - room : 0;
+}
+
+/* The same for @p, by @hop. What is larger would be lost on the way, and its sender would not learn why. */
 static __always_inline __u32 too_big_for(const struct packet *p,
 					 const struct ss_lb_backend_cpu *hop, __u32 room)
 {
-	__u32 mtu = hop->mtu;
-
-	return mtu > room && packet_len(p) > mtu - room ? mtu - room : 0;
+	return size_allowed(packet_len(p), hop->mtu, room);
 }
 
 /* @p is larger than the @mtu bytes that fit. Returns an XDP action. */
