@@ -86,7 +86,8 @@ static __always_inline void request_read4(const struct ss_opt_cursor *c, const _
 		out->names = ss_endpoint_equal(&out->client, source) ? CLIENT_SAME : CLIENT_OTHER;
 		return;
 	}
-	vport = bpf_map_lookup_elem(&serve_ports, &short_of); /* kernel 6.1 takes no key from @out */
+	/* kernel 6.1 takes no key from @out */
+	vport = bpf_map_lookup_elem(&serve_ports, &short_of);
 	if (vport)
 		out->vip.port = *vport;
 }
