@@ -100,13 +100,6 @@ static __always_inline __u16 encap_len(enum ss_method method, const struct ss_ad
 	       (method == SS_METHOD_GUE ? sizeof(struct ss_udp) : 0);
 }
 
-/* The bytes of @p from its IP header on. */
-static __always_inline __u32 packet_len(const struct packet *p)
-{
-	return p->is_ip6 ? SS_BE16(p->ip6->payload_len) + sizeof(struct ipv6hdr)
-			 : SS_BE16(p->ip4->tot_len);
-}
-
 static __always_inline void encap_plan(const struct packet *p, enum ss_method method,
 				       struct encap *e)
 {

@@ -25,7 +25,6 @@
 #define NSEC_PER_SEC 1000000000ULL
 #define HOP_FRESH_NS (NSEC_PER_SEC / 2)
 #define HOP_CONFIRM_S 15
-#define HOP_CONFIRM_NEVER (~0U)
 
 enum forward_result {
 	FORWARD_TX, /* out of the interface that it came in by */

@@ -229,4 +229,11 @@ static __always_inline int is_syn(const struct packet *p)
 	return p->tcp->syn && !p->tcp->ack;
 }
 
+/* The bytes of @p from its IP header on. */
+static __always_inline __u32 packet_len(const struct packet *p)
+{
+	return p->is_ip6 ? SS_BE16(p->ip6->payload_len) + sizeof(struct ipv6hdr)
+			 : SS_BE16(p->ip4->tot_len);
+}
+
 #endif

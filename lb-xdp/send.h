@@ -99,7 +99,7 @@ static __always_inline struct ss_lb_backend_cpu *hop_once(void)
 		return NULL;
 	hop->fresh_until = 0;
 	hop->mtu = 0;
-	hop->confirm_at = HOP_CONFIRM_NEVER; /* it is everybody's */
+	hop->confirm_at = SS_LB_CONFIRM_NEVER; /* it is everybody's */
 	return hop;
 }
 

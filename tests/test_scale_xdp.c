@@ -51,7 +51,7 @@ static int apply(struct service_config *services, unsigned n)
 static void hops_fill(void)
 {
 	const struct ss_lb_backend_cpu hop = { .fresh_until = ~0ULL,
-					       .confirm_at = ~0U,
+					       .confirm_at = SS_LB_CONFIRM_NEVER,
 					       .ifindex = 1 /* "lo": TEST_RUN's ingress */ };
 
 	int err = lb_hops_fill(&maps, MANY_SERVICES * (MANY_BACKENDS + MANY_CHANGED), &hop);

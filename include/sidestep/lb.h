@@ -201,6 +201,8 @@ struct ss_lb_seen {
 	__u32 since; /* "services_changed" then, and 1: an entry of zeroes is none */
 };
 
+#define SS_LB_CONFIRM_NEVER (~0U) /* ss_lb_backend_cpu.confirm_at: no packet does */
+
 /* Per backend and processor: what was sent there, and the next hop as last looked up. */
 struct ss_lb_backend_cpu {
 	__u64 syns; /* forwarded, with retries */

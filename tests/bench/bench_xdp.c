@@ -232,7 +232,7 @@ static void hops_fill(const struct lb_maps *maps)
 {
 	const struct ss_lb_backend_cpu hop = {
 		.fresh_until = ~0ULL,
-		.confirm_at = ~0U,
+		.confirm_at = SS_LB_CONFIRM_NEVER,
 		.ifindex = near_end,
 	};
 
